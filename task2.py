@@ -1,0 +1,221 @@
+"""Task 2c: how a network learns, by mini-batch gradient descent with early stopping."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
+
+from task2a import (
+    SIGMOID,
+    Activation,
+    Array,
+    Draw,
+    Weights,
+    backward,
+    cross_entropy_loss,
+    forward,
+    initialize_weights,
+    uniform,
+)
+from utils import batch_loader, progress
+
+VALIDATIONS_PER_EPOCH = 5
+PATIENCE = 50  # validations without improvement before training stops
+SNAP_BITS = 16
+
+Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]
+
+
+def gradient_descent(
+    ws: Weights, vs: Weights, gradients: list[Array], learning_rate: float
+) -> tuple[Weights, Weights]:
+    """Return w := w - alpha g for every layer, and the velocities `vs`, which it does not use."""
+    return [w - learning_rate * g for w, g in zip(ws, gradients, strict=True)], vs
+
+
+class Experiment(NamedTuple):
+    """The settings of one training; those of Task 2c are the defaults."""
+
+    name: str
+    neurons_per_layer: tuple[int, ...] = (64, 10)
+    draw: Draw = uniform
+    activation: Activation = SIGMOID
+    update: Update = gradient_descent
+    learning_rate: float = 0.1
+    batch_size: int = 32
+    epochs: int = 50
+
+    @property
+    def label(self) -> str:
+        """Name and topology, as legends and tables show them."""
+        return f"{self.name}, {list(self.neurons_per_layer)}"
+
+
+class History(NamedTuple):
+    """What was measured at every validation, each an array [validations]."""
+
+    steps: Array  # gradient steps done
+    train_loss: Array  # mean over the batches since the validation before, each before its update
+    train_accuracy: Array  # likewise
+    val_loss: Array  # cross entropy per example, nats
+    val_accuracy: Array
+
+    @property
+    def best(self) -> int:
+        """Index of the validation with the least loss, the first of equals."""
+        return int(np.argmin(self.val_loss))
+
+
+class Run(NamedTuple):
+    """A finished training; `best_weights` are those of validation `history.best`."""
+
+    experiment: Experiment
+    seed: int
+    history: History
+    best_weights: Weights
+    last_weights: Weights
+    snapshots: dict[int, Weights]
+
+
+def snap(values: Array, bits: int = SNAP_BITS) -> Array:
+    """Round to the nearest multiple of 2**-bits.
+
+    BLAS libraries sum in different orders, and training amplifies the last bit. Rounded gradients
+    are the same on every machine, unless a value lies within that last bit of a tie.
+    """
+    mantissa = np.finfo(values.dtype).nmant
+    shift = values.dtype.type(1.5 * 2.0 ** (mantissa - bits))  # leaves no room for finer digits
+    return (values + shift) - shift
+
+
+def calculate_accuracy(targets: Array, outputs: Array) -> float:
+    """Return the share of examples whose largest output (the first of equals) is the target's.
+
+    Args:
+        targets: one-hot labels [N, K].
+        outputs: probabilities [N, K].
+    """
+    return float(np.mean(outputs.argmax(axis=1) == targets.argmax(axis=1)))
+
+
+def evaluate(X: Array, Y: Array, ws: Weights, activation: Activation) -> tuple[float, float]:
+    """Return the mean cross entropy and the accuracy for inputs [N, inputs], labels [N, K]."""
+    outputs = forward(X, ws, activation)[-1]
+    return cross_entropy_loss(Y, outputs), calculate_accuracy(Y, outputs)
+
+
+def should_stop(val_losses: Sequence[float], patience: int = PATIENCE) -> bool:
+    """Tell whether the last `patience` validations all failed to improve on the best before."""
+    return len(val_losses) - 1 - int(np.argmin(val_losses)) >= patience
+
+
+def train_step(
+    X: Array, Y: Array, ws: Weights, vs: Weights, experiment: Experiment
+) -> tuple[Weights, Weights, float, float]:
+    """Do one update on a batch of inputs [N, inputs] and one-hot labels [N, K].
+
+    Returns:
+        The new weights and velocities, and the batch's loss and accuracy *before* the update.
+    """
+    values = forward(X, ws, experiment.activation)
+    loss, accuracy = cross_entropy_loss(Y, values[-1]), calculate_accuracy(Y, values[-1])
+    gradients = [snap(g) for g in backward(Y, values, ws, experiment.activation)]
+    ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
+    return ws, vs, loss, accuracy
+
+
+def descend(
+    experiment: Experiment, ws: Weights, X: Array, Y: Array, rng: np.random.Generator
+) -> Iterator[tuple[Weights, float, float]]:
+    """Yield the weights, batch loss and batch accuracy of every gradient step of all epochs."""
+    vs = [np.zeros_like(w) for w in ws]
+    for _ in range(experiment.epochs):
+        for x, y in batch_loader(X, Y, experiment.batch_size, rng):
+            ws, vs, loss, accuracy = train_step(x, y, ws, vs, experiment)
+            yield ws, loss, accuracy
+
+
+def train(
+    experiment: Experiment,
+    X_train: Array,
+    Y_train: Array,
+    X_val: Array,
+    Y_val: Array,
+    seed: int,
+    snapshots_at: Collection[int] = (),
+    on_validation: Callable[..., None] = lambda epoch, **measures: None,
+) -> Run:
+    """Train until the epochs are over or the validation loss has stopped improving.
+
+    Args:
+        experiment: the settings.
+        X_train, X_val: preprocessed inputs [N, inputs].
+        Y_train, Y_val: one-hot labels [N, K].
+        seed: of the initial weights and of the order of the examples.
+        snapshots_at: gradient steps after which the weights are kept, 0 for the initial ones.
+        on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
+    Raises:
+        FloatingPointError: the loss is no longer a finite number.
+    """
+    rng = np.random.default_rng(seed)
+    drawn = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X_train.shape[1])
+    initial = best_weights = [snap(w) for w in drawn]  # the normal distribution rests on libm
+    steps = descend(experiment, initial, X_train, Y_train, rng)
+    snapshots = {0: initial} if 0 in snapshots_at else {}
+    batches_per_epoch = -(-len(X_train) // experiment.batch_size)
+    batches, records = [], []
+
+    for step, (ws, *measured) in enumerate(steps, start=1):
+        batches.append(measured)
+        if step in snapshots_at:
+            snapshots[step] = ws
+        if step * VALIDATIONS_PER_EPOCH % batches_per_epoch >= VALIDATIONS_PER_EPOCH:
+            continue
+        loss, accuracy = evaluate(X_val, Y_val, ws, experiment.activation)
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"{experiment.label}: validation loss is {loss} after {step} steps, expected a "
+                f"finite number: lower the learning rate {experiment.learning_rate}"
+            )
+        records.append((step, *np.mean(batches, axis=0), loss, accuracy))
+        batches.clear()
+        history = History(*np.array(records).T)
+        if history.best == len(records) - 1:
+            best_weights = ws
+        on_validation(-(-step // batches_per_epoch), loss=loss, accuracy=accuracy)
+        if should_stop(history.val_loss):
+            break
+    return Run(experiment, seed, history, best_weights, ws, snapshots)
+
+
+def train_all(
+    experiments: Sequence[Experiment],
+    *data: Array,
+    seed: int,
+    snapshots_at: Collection[int] = (),
+    jobs: int = -1,
+) -> list[Run]:
+    """Train several networks side by side, each in a process with one BLAS thread.
+
+    Args:
+        experiments: one for each training.
+        data, seed, snapshots_at: as for `train`, shared by all of them.
+        jobs: processes, as joblib counts them: -1 is one a core; 1 trains in this process.
+    Returns:
+        The runs in the order of the experiments; they do not depend on `jobs`.
+    Raises:
+        FloatingPointError: one of them diverged.
+    """
+    trainings = (delayed(train)(e, *data, seed, snapshots_at) for e in experiments)
+    runs = []
+    try:
+        with progress("networks", len(experiments)) as show:
+            for run in Parallel(jobs, return_as="generator")(trainings):
+                runs.append(run)
+                accuracy = run.history.val_accuracy[run.history.best]
+                show(len(runs), finished=run.experiment.label, accuracy=accuracy)
+    finally:  # an idle worker would keep the task files as they were, whatever is edited since
+        get_reusable_executor().shutdown(kill_workers=True)
+    return runs

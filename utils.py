@@ -1,0 +1,162 @@
+"""What the tasks need that is not the network: MNIST, batches, progress, figures and tables."""
+
+import gzip
+import hashlib
+import html
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from IPython import get_ipython
+from IPython.display import display
+from tqdm import tqdm
+
+DATA = Path(__file__).resolve().parent / "data"
+NUM_TRAIN = 20_000
+
+# shape and SHA-256 of the uncompressed content, header included
+MNIST_FILES = {
+    "train-images-idx3-ubyte": (
+        (60_000, 28, 28),
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    ),
+    "train-labels-idx1-ubyte": (
+        (60_000,),
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    ),
+    "t10k-images-idx3-ubyte": (
+        (10_000, 28, 28),
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    ),
+    "t10k-labels-idx1-ubyte": (
+        (10_000,),
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+}
+
+
+def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> npt.NDArray[np.uint8]:
+    """Read one gzipped IDX file of bytes (http://yann.lecun.com/exdb/mnist).
+
+    Args:
+        path: the file, `*.gz`.
+        shape: what its header must say.
+        sha256: digest of its uncompressed content.
+    Returns:
+        The values [*shape], uint8.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not gzip, truncated, or not the content expected.
+    """
+    remedy = "restore it with `git checkout -- data`"
+    header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
+    size = len(header) + int(np.prod(shape))
+    try:
+        with gzip.open(path) as file:
+            content = file.read(size + 1)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing, expected IDX data {shape}: {remedy}") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path} is no complete gzip file ({error}): {remedy}") from error
+    if content[: len(header)] != header:
+        raise ValueError(
+            f"{path} starts with {content[: len(header)].hex()}, expected the IDX header "
+            f"{header.hex()} for bytes {shape}: {remedy}"
+        )
+    if len(content) != size:
+        found = f"more than {size}" if len(content) > size else len(content)
+        raise ValueError(f"{path} holds {found} bytes, expected {size}: {remedy}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise ValueError(f"{path} has SHA-256 {digest}, expected {sha256}: {remedy}")
+    return np.frombuffer(content, np.uint8, offset=len(header)).reshape(shape)
+
+
+def read_split(
+    split: str, directory: Path = DATA
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return all images [N, 784] and labels [N, 1] of MNIST's `"train"` or `"t10k"` files."""
+    images, labels = (
+        read_idx(Path(directory) / f"{name}.gz", *MNIST_FILES[name])
+        for name in (f"{split}-images-idx3-ubyte", f"{split}-labels-idx1-ubyte")
+    )
+    return images.reshape(len(images), -1), labels.reshape(-1, 1)
+
+
+def load_full_mnist(directory: Path = DATA) -> tuple[npt.NDArray[np.uint8], ...]:
+    """Load the assignment's split and print its shapes; needs no network.
+
+    Returns:
+        X_train [20000, 784], Y_train [20000, 1], X_val [10000, 784], Y_val [10000, 1], all uint8:
+        the first 20,000 training images, and MNIST's test images as the validation set.
+    Raises:
+        FileNotFoundError, ValueError: a data file is missing or not MNIST's.
+    """
+    X_train, Y_train = (array[:NUM_TRAIN] for array in read_split("train", directory))
+    X_val, Y_val = read_split("t10k", directory)
+    print(f"Train shape: X: {X_train.shape}, Y: {Y_train.shape}")
+    print(f"Validation shape: X: {X_val.shape}, Y: {Y_val.shape}")
+    return X_train, Y_train, X_val, Y_val
+
+
+def batch_loader(
+    X: npt.NDArray, Y: npt.NDArray, batch_size: int, rng: np.random.Generator | None = None
+) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
+    """Iterate once over all examples, in order or, given a generator, shuffled.
+
+    Args:
+        X: inputs [N, ...].
+        Y: their labels [N, ...].
+        batch_size: examples per batch; the last batch holds what is left.
+        rng: draws the order.
+    Returns:
+        An iterator over batches (X [batch_size, ...], Y [batch_size, ...]).
+    Raises:
+        ValueError: as many labels as inputs are expected, and 1 <= batch_size <= N.
+    """
+    if len(X) != len(Y):
+        raise ValueError(f"{len(X)} inputs but {len(Y)} labels, expected one label per input")
+    if not 1 <= batch_size <= len(X):
+        raise ValueError(f"batch_size is {batch_size}, expected 1 to {len(X)}, the examples given")
+    order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
+    batches = (order[i : i + batch_size] for i in range(0, len(X), batch_size))
+    return ((X[batch], Y[batch]) for batch in batches)
+
+
+class CellOutput(io.StringIO):
+    """A file that shows its last line below the running notebook cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handle = display({"text/html": ""}, raw=True, display_id=True)
+
+    def write(self, text: str) -> int:
+        """Replace what is shown."""
+        line = html.escape(text.strip())
+        self.handle.update({"text/html": line and f"<pre>{line}</pre>"}, raw=True)
+        return len(text)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
+    """Show a bar, in a notebook or a terminal, that leaves nothing behind.
+
+    Args:
+        description: what is counted.
+        total: how many there are.
+    Returns:
+        A context whose value is a function `show(done, **figures)`.
+    """
+    in_notebook = hasattr(get_ipython(), "kernel")
+    file = CellOutput() if in_notebook else None
+    with tqdm(total=total, desc=description, file=file, leave=False, ncols=100) as bar:
+
+        def show(done: int, **figures: object) -> None:
+            bar.set_postfix(figures, refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
