@@ -1,6 +1,7 @@
 """Task 2c: how a network learns, by mini-batch gradient descent with early stopping."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from task2a import (
     backward,
     cross_entropy_loss,
     forward,
+    gradient_approximation_test,
     initialize_weights,
     uniform,
 )
@@ -46,11 +48,14 @@ class Experiment(NamedTuple):
     learning_rate: float = 0.1
     batch_size: int = 32
     epochs: int = 50
+    line: tuple[str, str] = ("black", "-")  # colour and dash of its curves, in every figure
 
     @property
     def label(self) -> str:
         """Name and topology, as legends and tables show them."""
-        return f"{self.name}, {list(self.neurons_per_layer)}"
+        groups = [(width, len(list(same))) for width, same in groupby(self.neurons_per_layer)]
+        widths = (f"{n} x {width}" if n > 2 else ", ".join([f"{width}"] * n) for width, n in groups)
+        return f"{self.name} [{', '.join(widths)}]"
 
 
 class History(NamedTuple):
@@ -190,32 +195,40 @@ def train(
     return Run(experiment, seed, history, best_weights, ws, snapshots)
 
 
+def check_gradients(experiment: Experiment, X: Array, Y: Array, seed: int) -> Array:
+    """Return `gradient_approximation_test` for an experiment's network as it is initialised."""
+    rng = np.random.default_rng(seed)
+    ws = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X.shape[1])
+    return gradient_approximation_test(X, Y, ws, experiment.activation, rng=rng)
+
+
 def train_all(
     experiments: Sequence[Experiment],
     *data: Array,
-    seed: int,
+    seeds: Sequence[int],
     snapshots_at: Collection[int] = (),
     jobs: int = -1,
-) -> list[Run]:
-    """Train several networks side by side, each in a process with one BLAS thread.
+) -> dict[str, list[Run]]:
+    """Train every experiment once a seed, side by side, each in a process with one BLAS thread.
 
     Args:
-        experiments: one for each training.
-        data, seed, snapshots_at: as for `train`, shared by all of them.
+        experiments: of different names.
+        data, snapshots_at: as for `train`, shared by all of them.
+        seeds: one for each run of an experiment.
         jobs: processes, as joblib counts them: -1 is one a core; 1 trains in this process.
     Returns:
-        The runs in the order of the experiments; they do not depend on `jobs`.
+        The runs of each experiment's name, in the order of the seeds; they do not depend on `jobs`.
     Raises:
         FloatingPointError: one of them diverged.
     """
-    trainings = (delayed(train)(e, *data, seed, snapshots_at) for e in experiments)
-    runs = []
+    trainings = [delayed(train)(e, *data, s, snapshots_at) for e in experiments for s in seeds]
+    runs: dict[str, list[Run]] = {experiment.name: [] for experiment in experiments}
     try:
-        with progress("networks", len(experiments)) as show:
-            for run in Parallel(jobs, return_as="generator")(trainings):
-                runs.append(run)
-                accuracy = run.history.val_accuracy[run.history.best]
-                show(len(runs), finished=run.experiment.label, accuracy=accuracy)
+        with progress("runs", len(trainings)) as show:
+            finished = Parallel(jobs, return_as="generator")(trainings)
+            for done, run in enumerate(finished, start=1):
+                runs[run.experiment.name].append(run)
+                show(done, last=run.experiment.label, loss=run.history.val_loss[run.history.best])
     finally:  # an idle worker would keep the task files as they were, whatever is edited since
         get_reusable_executor().shutdown(kill_workers=True)
     return runs

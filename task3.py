@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from task2 import Experiment
+from task2 import Experiment, Run
 from task2a import Activation, Array, Weights
 
 SCALE = 1.7159  # the improved sigmoid's limits; with STRETCH, f(1) is 1 and f(-1) is -1
@@ -47,12 +47,41 @@ def add_one_by_one(
     return list(accumulate(additions, lambda sofar, new: sofar._replace(**new), initial=baseline))
 
 
+def steps_until(run: Run, loss: float) -> float:
+    """Return the gradient steps until the validation loss is at most `loss`, inf if it never is."""
+    reached = run.history.steps[run.history.val_loss <= loss]
+    return reached[0] if reached.size else np.inf
+
+
+def at_best(runs: Sequence[Run], measure: str) -> Array:
+    """Return a field of `History` at each run's best validation, [runs]."""
+    return np.array([getattr(run.history, measure)[run.history.best] for run in runs])
+
+
+def compare(values: Sequence[float], baseline: Sequence[float], digits: int = 4) -> str:
+    """Say how values differ from a baseline's of the same seeds, in words.
+
+    A difference is called one only where every seed agrees on its sign.
+    """
+    differences = np.subtract(values, baseline)
+    mean, n = differences.mean(), len(differences)
+    word = "lower" if mean < 0 else "higher"
+    agreeing = int(np.sum(np.sign(differences) == np.sign(mean)))
+    claim = f"**{word}** in" if agreeing == n else f"**not clearly different**: {word} in only"
+    return f"{claim} {agreeing} of {n} seeds, by {abs(mean):.{digits}f} on average"
+
+
 TASK_2C = Experiment("Task 2c")
 TASK_3 = add_one_by_one(
     TASK_2C,
     [
-        {"name": "3a: improved init", "draw": fan_in_normal},
-        {"name": "3b: + improved sigmoid", "activation": IMPROVED_SIGMOID},
-        {"name": "3c: + momentum", "update": momentum, "learning_rate": 0.02},
+        {"name": "Task 3a", "draw": fan_in_normal, "line": ("#E69F00", "--")},
+        {"name": "Task 3b", "activation": IMPROVED_SIGMOID, "line": ("#56B4E9", "-.")},
+        {
+            "name": "Task 3c",
+            "update": momentum,
+            "learning_rate": 0.02,
+            "line": ("#0072B2", "-"),
+        },
     ],
 )

@@ -5,14 +5,18 @@ import hashlib
 import html
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from IPython import get_ipython
-from IPython.display import display
+from IPython.display import Markdown, display
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from tqdm import tqdm
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -37,6 +41,21 @@ MNIST_FILES = {
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 }
+
+
+FIGURE_STYLE = [
+    "default",  # whatever the user's matplotlibrc says
+    {
+        "axes.grid": True,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "font.size": 9,
+        "grid.alpha": 0.3,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "svg.hashsalt": "assignment2",  # the same identifiers in every run
+    },
+]
 
 
 def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> npt.NDArray[np.uint8]:
@@ -160,3 +179,88 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
             bar.update(done - bar.n)
 
         yield show
+
+
+def plot_runs(runs: Mapping[str, Sequence], limits: tuple[float, float] = (0.8, 1.0)) -> Figure:
+    """Plot loss and accuracy, training beside validation, against the gradient steps.
+
+    Args:
+        runs: the `task2.Run`s of each experiment, one a seed. A line is their mean up to where
+            the first of them stops, and its band their range.
+        limits: of the accuracy axes.
+    """
+    with style.context(FIGURE_STYLE):
+        figure = Figure(figsize=(7, 5), layout="constrained")
+        axes = figure.subplots(2, 2, sharex=True, sharey="row")
+        for row, measure in zip(axes, ("loss", "accuracy"), strict=True):
+            for ax, split in zip(row, ("train", "val"), strict=True):
+                for of_one in runs.values():
+                    plot_band(ax, of_one, f"{split}_{measure}")
+        axes[0, 0].set(title="training", ylabel="cross entropy per example [nats]", yscale="log")
+        axes[0, 1].set(title="validation")
+        axes[1, 0].set(xlabel="gradient steps", ylabel="accuracy", ylim=limits)
+        axes[1, 1].set(xlabel="gradient steps")
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=3)
+    return figure
+
+
+def plot_band(ax: Axes, runs: Sequence, measure: str) -> None:
+    """Plot the mean and the range over the seeds of one experiment's measure."""
+    length = min(len(run.history.steps) for run in runs)
+    steps = runs[0].history.steps[:length]
+    values = np.round([getattr(run.history, measure)[:length] for run in runs], 6)
+    (color, dash), label = runs[0].experiment.line, runs[0].experiment.label
+    ax.plot(steps, values.mean(axis=0), dash, color=color, label=label)
+    ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
+
+
+def plot_layers(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], label: str, scale: str
+) -> Figure:
+    """Plot one value a layer, a panel for each network and a line for each moment of training.
+
+    Args:
+        panels: values [layers] by panel title and line label.
+        label: of the vertical axis.
+        scale: of the vertical axis, "log" or "linear".
+    """
+    with style.context(FIGURE_STYLE):
+        figure = Figure(figsize=(7, 3.2), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+            shades = np.linspace(0.75, 0, len(lines))
+            for (name, values), marker, shade in zip(lines.items(), "os^D", shades, strict=False):
+                layers = np.arange(1, len(values) + 1)
+                ax.plot(layers, np.round(values, 12), f"{marker}-", ms=4, c=str(shade), label=name)
+            ax.set(title=title, xlabel="layer", yscale=scale)
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[0].set_ylabel(label)
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure as SVG, which nbval compares, and as PNG for viewers that show no SVG.
+
+    Args:
+        figure: what a plot function returned.
+        alt: the text for who cannot see it.
+    """
+    svg, png = io.StringIO(), io.BytesIO()
+    with style.context(FIGURE_STYLE):
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Title": alt})
+        figure.savefig(png, format="png", dpi=144)
+    width = round(figure.get_figwidth() * 96)  # CSS pixels
+    display(
+        {"image/svg+xml": svg.getvalue(), "image/png": png.getvalue(), "text/plain": alt},
+        metadata={"image/svg+xml": {"alt": alt}, "image/png": {"alt": alt, "width": width}},
+        raw=True,
+    )
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
+    """Return a Markdown table: the first column is text, the others are aligned as numbers."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
