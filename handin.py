@@ -1,0 +1,628 @@
+"""Hand in: execute the notebook, export it as a PDF without TeX or a browser, zip the code."""
+
+import argparse
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from html import escape
+from pathlib import Path
+from urllib.parse import unquote, unquote_to_bytes
+
+import nbformat
+import pypandoc
+import typst
+from bs4 import BeautifulSoup, Tag
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
+from mistune import import_plugin
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbconvert.exporters import Exporter, TemplateExporter
+from nbconvert.filters import strip_ansi
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbformat import NotebookNode
+from tqdm import tqdm
+from traitlets import List, Unicode, default
+from traitlets.config import Config
+
+NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
+ANONYMOUS = "Anonymous"
+
+IMAGES = {
+    "image/svg+xml": ".svg",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/gif": ".gif",
+    "image/webp": ".webp",
+}
+PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
+INVISIBLE = ("script", "style", "link", "meta")
+NOT_ON_PAPER = ("audio", "canvas", "embed", "form", "iframe", "object", "svg", "video")
+TEXT_WIDTH = 642  # CSS pixels, 17 cm
+
+# what MathJax knows and pandoc does not, or Typst not as pandoc writes it
+MACROS = r"""
+\newcommand{\label}[1]{}\newcommand{\tag}[1]{\qquad(#1)}\newcommand{\hbox}[1]{\text{#1}}
+\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\textcolor}[2]{#2}\newcommand{\require}[1]{}
+\newcommand{\vphantom}[1]{}\newcommand{\smash}[1]{#1}\newcommand{\mathbbm}[1]{\mathbb{#1}}
+"""
+BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
+DEFINITION = re.compile(rf"\\(?:re)?newcommand\*?\s*\{{?\\\w+\}}?\s*(?:\[\d\]\s*)?{BRACES}")
+REWRITES = (
+    (r"\\def\s*(\\\w+)\s*(?=\{)", r"\\newcommand{\1}"),
+    (
+        rf"\\DeclareMathOperator(\*?)\s*\{{(\\\w+)\}}\s*({BRACES})",
+        r"\\newcommand{\2}{\\operatorname\1\3}",
+    ),
+    (r"\{\\(bf|rm|cal|it|sf|tt)\b\s*([^{}]*)\}", r"\\math\1{\2}"),
+    (r"\\begin\{Vmatrix\}", r"\\left\\|\\begin{matrix}"),
+    (r"\\end\{Vmatrix\}", r"\\end{matrix}\\right\\|"),
+    (r"\{dcases\}", "{cases}"),
+    (r"\n\s*\n", "\n"),
+)
+
+# a pandoc template: $$ is one dollar
+TEMPLATE = r"""
+#let authors = json(bytes(sys.inputs.authors))
+#set document(title: [$title$], author: authors, date: none)
+#set page(paper: "a4", margin: (x: 2cm, top: 2cm, bottom: 2.3cm), footer: context {
+  set text(9pt, fill: luma(35%))
+  authors.join(", ")
+  h(1fr)
+  counter(page).display("1 / 1", both: true)
+})
+#set text(font: "New Computer Modern", size: 10.5pt, lang: "en", hyphenate: false)
+#set par(justify: true, leading: 0.6em, spacing: 1.05em)
+#set smartquote(enabled: false)
+#let horizontalrule = line(length: 100%, stroke: 0.5pt + luma(60%))
+#show link: set text(fill: rgb("#1a4b8c"))
+#show heading: set block(above: 1.6em, below: 0.9em)
+#show heading.where(level: 1): set text(14pt)
+#show heading.where(level: 2): set text(12pt)
+#show quote.where(block: true): it => block(
+  inset: (x: 10pt, y: 3pt), stroke: (left: 2pt + luma(80%)), it.body,
+)
+
+// code is boxed, an output has a bar on its left; what is too long for a line is wrapped
+#show raw: set text(font: "DejaVu Sans Mono")
+#show raw.where(block: false): set text(0.84em)
+#show raw.where(block: true): set text(7.8pt)
+#show raw.where(block: true): set par(justify: false, leading: 0.55em)
+#show raw.where(block: true): it => {
+  let bars = (output: luma(70%), stderr: rgb("#c0392b"))
+  let look = if it.lang in bars {
+    (stroke: (left: 1.5pt + bars.at(it.lang)))
+  } else {
+    (fill: luma(96%), radius: 2pt, sticky: it.lines.len() < 13)
+  }
+  show regex("\S{60,}"): token => token.text.clusters().join(h(0pt))
+  block(width: 100%, inset: (x: 6pt, y: 5pt), breakable: it.lines.len() > 12, ..look, it)
+}
+
+#show figure: set block(above: 1.2em, below: 1.2em)
+#show figure.where(kind: table): set block(breakable: true)
+#show figure.where(kind: table): set figure.caption(position: top)
+#set table(stroke: none, inset: (x: 6pt, y: 3.5pt))
+#set table.hline(stroke: 0.5pt)
+#show table.cell.where(y: 0): strong
+#show table: it => block(stroke: (y: 0.8pt), it)
+#show table: set par(justify: false)
+#show table: set align(start)
+
+// an equation wider than the page is set smaller
+#show math.equation.where(block: true): it => layout(area => {
+  let width = measure(it).width
+  if width <= area.width { it } else { scale(100% * (area.width / width), reflow: true, it) }
+})
+
+#align(center)[
+  #show title: set text(18pt)
+  #title()
+  #authors.join([, ], last: [ and ])
+  #v(1em)
+]
+$body$
+"""
+
+
+class Renderer(IPythonRenderer):
+    """Jupyter's Markdown as HTML that tells pandoc mathematics, footnotes and code apart."""
+
+    def inline_math(self, body: str) -> str:
+        """Mark a formula within a line."""
+        return f'<script type="math/tex">{body}</script>'
+
+    def block_math(self, body: str) -> str:
+        """Mark a formula of its own line."""
+        return f'<script type="math/tex; mode=display">{body}</script>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        """Mark an environment that stands without dollars."""
+        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
+
+    def block_code(self, code: str, info: str | None = None) -> str:
+        """Leave highlighting to Typst."""
+        return listing(code, (info or "").strip().partition(" ")[0])
+
+    def footnote_ref(self, key: str, index: int) -> str:
+        """Mark where a footnote belongs."""
+        return f'<a epub:type="noteref" href="#note-{index}">{index}</a>'
+
+    def footnote_item(self, text: str, key: str, index: int) -> str:
+        """Mark what a footnote says."""
+        return f'<aside epub:type="footnote" id="note-{index}">{text}</aside>'
+
+    def footnotes(self, text: str) -> str:
+        """Leave placing to Typst."""
+        return text
+
+
+def markdown_html(source: str, attachments: dict | None = None) -> str:
+    """Return the HTML of a cell's or an output's Markdown."""
+    renderer = Renderer(escape=False, anchor_link_text="", attachments=attachments or {})
+    plugins = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
+    return MarkdownWithMath(renderer, plugins=map(import_plugin, plugins)).render(source)
+
+
+def listing(text: str, language: str) -> str:
+    """Return the HTML of preformatted text; empty text leaves nothing."""
+    text = strip_ansi(text).strip("\n")
+    return text and f'<pre class="{escape(language)}">{escape(text)}</pre>\n'
+
+
+def pandoc(html: str, directory: str, *options: str) -> tuple[str, list[str]]:
+    """Translate HTML to Typst, and return also the formulas that pandoc gave up on."""
+    log = Path(directory, "pandoc.json")
+    body = pypandoc.convert_text(
+        html,
+        "typst",
+        "html+epub_html_exts-auto_identifiers",
+        ["--wrap=none", "--syntax-highlighting=idiomatic", "--quiet", f"--log={log}", *options],
+        verify_format=False,
+        sandbox=True,
+    )
+    messages = json.loads(log.read_text("utf-8"))
+    return body, [m["contents"] for m in messages if m["type"] == "CouldNotConvertTeXMath"]
+
+
+def image(data: str, mime: str, metadata: dict) -> str:
+    """Return the HTML of an output's picture with its alternative text and width."""
+    if mime == "image/svg+xml":
+        data = base64.b64encode(data.encode()).decode()
+    about = {**metadata, **metadata.get(mime, {})}
+    attributes = {"alt": about.get("alt", ""), "width": about.get("width", "")}
+    text = "".join(f' {name}="{escape(str(value))}"' for name, value in attributes.items() if value)
+    return f'<p><img class="output" src="data:{mime};base64,{data}"{text}></p>\n'
+
+
+def html_output(data: str) -> str:
+    """Return HTML without what cannot be seen, its numbers aligned; empty if nothing is left."""
+    soup = BeautifulSoup(data, "html.parser")
+    for tag in soup.find_all(INVISIBLE):
+        tag.decompose()
+    for number in soup.select("table.dataframe td"):
+        number["style"] = "text-align: right"
+    return str(soup) if soup.get_text(strip=True) or soup.find(("img", *NOT_ON_PAPER)) else ""
+
+
+def data_html(mime: str, data: str, metadata: dict) -> str:
+    """Return the HTML of data of one of the preferred types, empty if nothing can be seen of it."""
+    match mime:
+        case "text/markdown" | "text/latex":
+            return markdown_html(data)
+        case "text/html":
+            return html_output(data)
+        case "text/plain":
+            return listing(data, "output")
+    return image(data, mime, metadata)
+
+
+def output_html(output: NotebookNode, cell: int) -> str:
+    """Return the HTML of an output, of the first of its types that paper can show."""
+    if output.output_type == "stream":
+        return listing(output.text, "stderr" if output.name == "stderr" else "output")
+    if output.output_type == "error":
+        return listing("\n".join(output.traceback), "stderr")
+    known = [mime for mime in PREFERRED if output.data.get(mime)]
+    shown = {mime: data_html(mime, output.data[mime], output.metadata) for mime in known}
+    mime, html = next(((mime, html) for mime, html in shown.items() if html), ("", ""))
+    for other in sorted(output.data):
+        if output.data[other] and mime in ("", "text/plain") and other != mime:
+            report(cell, f"{other} output cannot be set, {mime or 'its source'} is shown instead")
+            html += "" if mime else listing(f"{other}: {str(output.data[other])[:500]}", "output")
+    return html
+
+
+def cell_html(cell: NotebookNode, number: int, language: str) -> str:
+    """Return the HTML of a cell and its outputs; no language leaves the code out."""
+    match cell.cell_type:
+        case "markdown":
+            return markdown_html(cell.source, cell.get("attachments"))
+        case "raw":
+            mime = cell.metadata.get("raw_mimetype") or cell.metadata.get("format")
+            known = mime in ("text/markdown", "text/html")
+            return data_html(mime if known else "text/plain", cell.source, {})
+    code = listing(cell.source, language) if language else ""
+    return code + "".join(output_html(output, number) for output in cell.outputs)
+
+
+def report(where: Tag | int, message: str) -> None:
+    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
+    cell = where if isinstance(where, int) else where.find_parent("cell")["n"]
+    print(f"warning: cell {cell}: {message}", file=sys.stderr)
+
+
+def show_source(tag: Tag, source: str) -> None:
+    """Put in place of a tag the source that could not be translated."""
+    code = BeautifulSoup(f"<code>{escape(source)}</code>", "html.parser")
+    tag.replace_with(code)
+
+
+def rejected(formulas: list[str], directory: str) -> set[int]:
+    """Return which formulas pandoc cannot translate, or Typst not set."""
+    paragraphs = (f'<p><script type="math/tex">{formula}</script></p>' for formula in formulas)
+    body, failures = pandoc("\n".join(paragraphs), directory)
+    lines = [" ".join(paragraph.split()) for paragraph in body.strip().split("\n\n")]
+    bad = {i for i, formula in enumerate(formulas) if formula in failures}
+    while True:
+        source = "\n".join("" if i in bad else line for i, line in enumerate(lines))
+        try:
+            typst.compile(source.encode(), ignore_system_fonts=True)
+            return bad
+        except typst.TypstError as error:
+            found = {int(line) - 1 for line in re.findall(r"<bytes>:(\d+):", error.diagnostic)}
+            if not found - bad:
+                raise
+            bad |= found
+
+
+def set_formulas(soup: BeautifulSoup, directory: str) -> None:
+    """Expand the macros that a notebook defines; show a formula's source if it cannot be set."""
+    tags, formulas, macros = [], [], MACROS
+    for tag in soup.find_all("script", type=re.compile("^math/tex")):
+        source = tag.string or ""
+        for pattern, replacement in REWRITES:
+            source = re.sub(pattern, replacement, source)
+        macros += "".join(DEFINITION.findall(source))
+        source = DEFINITION.sub("", source).strip()
+        if source:
+            tags.append((tag, tag.string))
+            formulas.append(macros + source)
+            tag.string = macros + source
+        else:
+            tag.decompose()
+    for i in rejected(formulas, directory) if formulas else ():
+        tag, source = tags[i]
+        report(tag, f"formula cannot be translated, its source is shown: {source.strip()}")
+        show_source(tag, source)
+
+
+def set_elements(soup: BeautifulSoup) -> None:
+    """Drop what cannot be seen; show the source of what does not exist on paper."""
+    for tag in soup.find_all(INVISIBLE):
+        if not tag.get("type", "").startswith("math/tex"):
+            tag.decompose()
+    for tag in soup.find_all(NOT_ON_PAPER):
+        report(tag, f"<{tag.name}> cannot be translated, its source is shown")
+        show_source(tag, str(tag)[:500])
+
+
+def set_images(soup: BeautifulSoup, directory: str, base: Path) -> list[tuple[str, str]]:
+    """Put every picture into a file; return the files' names and their alternative texts."""
+    alts = []
+    for number, tag in enumerate(soup.find_all("img")):
+        source, alt = tag.get("src", ""), tag.get("alt", "")
+        header, _, data = source.partition(",")
+        suffix = IMAGES.get(header.removeprefix("data:").partition(";")[0])
+        if suffix:
+            content = base64.b64decode(data) if "base64" in header else unquote_to_bytes(data)
+        elif (file := base / unquote(source)).suffix in IMAGES.values() and file.is_file():
+            suffix, content = file.suffix, file.read_bytes()
+        else:
+            report(tag, f"image {source[:80]!r} is no file beside the notebook, its text is shown")
+            tag.replace_with(f"[{alt or 'image'}: {source[:80]}]")
+            continue
+        name = f"{'output' if 'output' in tag.get('class', ()) else 'image'}-{number}{suffix}"
+        Path(directory, name).write_bytes(content)
+        alts.append((name, alt))
+        width = str(tag.get("width", ""))
+        pixels = float(width.removesuffix("px")) if re.fullmatch(r"[\d.]+(px)?", width) else 0
+        tag.attrs = {"src": name} | (
+            {"width": "100%" if pixels > TEXT_WIDTH else width} if width else {}
+        )
+    return alts
+
+
+def set_links(soup: BeautifulSoup) -> None:
+    """Keep only links that lead somewhere, since Typst insists."""
+    for tag in soup.select(".anchor-link"):
+        tag.decompose()
+    targets = set()
+    for tag in soup.find_all(id=True):
+        if tag.name in ("h1", "h2", "h3", "h4", "h5", "h6", "div") and tag["id"] not in targets:
+            targets.add(tag["id"])
+        elif tag.name != "aside":
+            del tag["id"]
+    for tag in soup.find_all("a"):
+        target = unquote(tag.get("href", ""))
+        if tag.get("epub:type") or (target and target[0] != "#"):
+            continue
+        if target[1:] in targets:
+            tag["href"] = target
+        else:
+            if target:
+                report(tag, f"link to {target} leads nowhere, its text is shown")
+            tag.unwrap()
+
+
+def set_title(soup: BeautifulSoup, title: str) -> None:
+    """Make the first heading of level 1, or else this title, the only one, at the very start."""
+    heading = soup.find("h1")
+    heading = heading.extract() if heading else soup.new_tag("h1", string=title)
+    if soup.find("h1"):  # sections and title are of the same level: put sections below
+        for level in range(5, 0, -1):
+            for tag in soup.find_all(f"h{level}"):
+                tag.name = f"h{level + 1}"
+    heading.attrs = {}
+    soup.insert(0, heading)
+
+
+def literal(text: str) -> str:
+    """Return a Typst string."""
+    escaped = " ".join(text.split()).replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def compile_pdf(directory: str, body: str, authors: list[str], nb: NotebookNode) -> bytes:
+    """Return the PDF, with the wheel's fonts unless they lack a character."""
+    file = Path(directory, "main.typ")
+    file.write_text(body, "utf-8")
+    options = {"ignore_system_fonts": True, "sys_inputs": {"authors": json.dumps(authors)}}
+    try:  # only archival PDF insists that every character has a glyph
+        typst.compile(str(file), pdf_standards="a-2b", **options)
+    except typst.TypstError as error:
+        missing = dict.fromkeys(re.findall(r'the text `"(.+?)"` could not', error.diagnostic))
+        for text in missing:
+            cells = [n for n, cell in enumerate(nb.cells, 1) if text in str(cell)]
+            report(
+                cells[0] if cells else 0,
+                f"{text}: not in the embedded fonts, so this system's are used",
+            )
+        options["ignore_system_fonts"] = not missing
+    try:
+        return typst.compile(str(file), **options)
+    except typst.TypstError as error:
+        raise ValueError(f"Typst cannot set the document: {error.diagnostic}") from error
+
+
+class TypstExporter(TemplateExporter):
+    """Exports a notebook to a PDF by way of pandoc and Typst, both from pip."""
+
+    export_from_notebook = "PDF via Typst"
+    output_mimetype = "application/pdf"
+    authors = List(Unicode(), help="who hands in; default: the notebook's metadata").tag(
+        config=True
+    )
+
+    @property
+    def default_config(self) -> Config:
+        """Merge what a cell printed in pieces."""
+        config = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})
+        config.merge(super().default_config)
+        return config
+
+    @default("file_extension")
+    def _file_extension_default(self) -> str:
+        return ".pdf"
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: dict | None = None, **kw: object
+    ) -> tuple[bytes, dict]:
+        """Return the PDF of a notebook, and nbconvert's resources.
+
+        Raises:
+            ValueError: Typst cannot set the document; says why.
+        """
+        nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)
+        about = resources.get("metadata", {})
+        language = nb.metadata.get("language_info", {}).get("name", "python")
+        soup = BeautifulSoup("", "html.parser")
+        for number, cell in enumerate(nb.cells, 1):
+            html = cell_html(cell, number, "" if self.exclude_input else language)
+            tag = soup.new_tag("cell", n=number)
+            tag.extend(list(BeautifulSoup(html, "html.parser").contents))
+            soup.append(tag)
+        with tempfile.TemporaryDirectory() as directory:
+            set_elements(soup)
+            set_formulas(soup, directory)
+            set_links(soup)
+            alts = set_images(soup, directory, Path(about.get("path") or "."))
+            set_title(soup, nb.metadata.get("title") or about.get("name") or "Notebook")
+            for tag in soup.find_all("cell"):
+                tag.unwrap()
+            template = Path(directory, "template.typ")
+            template.write_text(TEMPLATE, "utf-8")
+            body, _ = pandoc(
+                str(soup), directory, f"--template={template}", "--shift-heading-level-by=-1"
+            )
+            body = body.replace('#box(image("output', '#figure(image("output')
+            for name, alt in alts:
+                if alt:
+                    body = body.replace(f'image("{name}"', f'image("{name}", alt: {literal(alt)}')
+            authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
+            return compile_pdf(directory, body, authors or [ANONYMOUS], nb), resources
+
+
+def read(path: Path) -> NotebookNode:
+    """Read a notebook file.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is no notebook.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, expected a notebook: name one, see --help")
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is no notebook ({type(error).__name__}), expected .ipynb"
+        ) from error
+
+
+def execute(nb: NotebookNode, directory: Path) -> None:
+    """Run all cells in a fresh kernel of this Python, in place, with a bar on stderr.
+
+    Raises:
+        RuntimeError: a cell failed; shows its number, source and error.
+    """
+    running = 0
+    with tqdm(total=len(nb.cells), unit="cell", leave=False) as bar:
+
+        def start(cell: NotebookNode, cell_index: int) -> None:
+            nonlocal running
+            running = cell_index + 1
+            bar.update(cell_index - bar.n)
+            bar.set_description(f"cell {running}")
+
+        client = NotebookClient(
+            nb,
+            timeout=None,
+            record_timing=False,  # times differ from run to run, and so do pieces of a stream
+            coalesce_streams=True,
+            extra_arguments=["--log-level=ERROR"],  # not a warning about the local connection
+            on_cell_start=start,
+            resources={"metadata": {"path": str(directory)}},
+        )
+        # without directories there is no kernel but this Python's, whatever the user installed
+        specs = KernelSpecManager(kernel_dirs=[])
+        client.km = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
+        try:
+            client.execute()
+        except (CellExecutionError, DeadKernelError) as error:
+            cell = nb.cells[running - 1]
+            traceback = next(
+                (o.traceback for o in cell.outputs if o.output_type == "error"), [str(error)]
+            )
+            raise RuntimeError(
+                f"cell {running} of {len(nb.cells)} failed, nothing was written. Its source:\n\n"
+                f"{cell.source}\n\nIts error:\n\n" + strip_ansi("\n".join(traceback))
+            ) from error
+
+
+def never_executed(nb: NotebookNode) -> list[int]:
+    """Return the numbers of the code cells without an execution count."""
+    return [
+        number
+        for number, cell in enumerate(nb.cells, 1)
+        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
+    ]
+
+
+def archive(notebook: Path, content: bytes) -> bytes:
+    """Return a zip of the notebook with this content and the code beside it, always the same."""
+    files = {
+        path.name: path.read_bytes()
+        for pattern in ("*.py", "requirements.txt", "README.md")
+        for path in notebook.parent.glob(pattern)
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in sorted({**files, notebook.name: content}.items()):
+            info = zipfile.ZipInfo(name)  # of 1980, not of now
+            info.create_system, info.external_attr = 3, 0o644 << 16
+            file.writestr(info, data, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def replace_all(files: dict[Path, bytes]) -> None:
+    """Write every file beside its place and, once all are on the disk, move them there.
+
+    Raises:
+        OSError: one cannot be written; no file was touched.
+    """
+    staged = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+    try:
+        for path, temporary in staged.items():
+            with temporary.open("xb") as file:
+                file.write(files[path])
+                file.flush()
+                os.fsync(file.fileno())
+            if path.exists():
+                shutil.copymode(path, temporary)
+        for path, temporary in staged.items():
+            temporary.replace(path)
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def hand_in(arguments: argparse.Namespace) -> list[Path]:
+    """Do what the command line says; return the files written."""
+    notebook = arguments.notebook.resolve()
+    nb = read(notebook)
+    if arguments.execute:
+        execute(nb, notebook.parent)
+    elif missing := never_executed(nb):
+        raise ValueError(
+            f"cells {missing} of {notebook.name} were never executed: leave out --no-execute"
+        )
+    pdf = (arguments.output or notebook.with_suffix(".pdf")).resolve()
+    if pdf.is_dir():
+        pdf /= f"{notebook.stem}.pdf"
+    exporter = TypstExporter(authors=arguments.author, exclude_input=not arguments.code)
+    about = {"name": notebook.stem, "path": str(notebook.parent)}
+    content = (nbformat.writes(nb) + "\n").encode() if arguments.execute else notebook.read_bytes()
+    files = {
+        pdf: exporter.from_notebook_node(nb, {"metadata": about})[0],
+        pdf.with_suffix(".zip"): archive(notebook, content),
+    }
+    if arguments.execute:
+        files[notebook] = content
+    replace_all(files)
+    return list(files)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="handin.py",
+        description="Execute the notebook in a fresh kernel and write its PDF, and a zip of the "
+        "notebook, the *.py beside it, requirements.txt and README.md (not the data, which the "
+        "course has, nor the tests). Existing files are replaced only if everything succeeded.",
+    )
+    parser.add_argument("notebook", type=Path, nargs="?", default=NOTEBOOK)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the PDF, or its directory; default: beside the notebook; the zip gets the same name",
+    )
+    parser.add_argument(
+        "--author",
+        action="append",
+        default=[],
+        help=f"may be repeated; default: the notebook's metadata, or {ANONYMOUS}",
+    )
+    parser.add_argument(
+        "--no-execute", dest="execute", action="store_false", help="export the stored outputs"
+    )
+    parser.add_argument(
+        "--no-code", dest="code", action="store_false", help="leave the code out of the PDF"
+    )
+    arguments = parser.parse_args(argv)
+    try:
+        for path in hand_in(arguments):
+            print(f"{path}: {path.stat().st_size:,} bytes")
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
