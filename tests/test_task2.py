@@ -1,0 +1,743 @@
+import math
+
+import numpy as np
+import pytest
+
+from task2 import (
+    PATIENCE,
+    SNAP_BITS,
+    VALIDATIONS_PER_EPOCH,
+    Experiment,
+    History,
+    calculate_accuracy,
+    check_gradients,
+    count_parameters,
+    evaluate,
+    gradient_descent,
+    should_stop,
+    snap,
+    train,
+    train_all,
+    train_step,
+)
+from task2a import SIGMOID, Activation, backward, cross_entropy_loss, forward, softmax, uniform
+
+task = pytest.mark.task
+no_warnings = pytest.mark.filterwarnings("error")
+GRID = 2.0**-SNAP_BITS
+
+
+def zeros(_, shape):
+    return np.zeros(shape)
+
+
+# ---- settings and labels
+
+
+@task("2c")
+def test_the_experiment_of_task_2c():
+    experiment = Experiment("a name")
+    assert experiment.neurons_per_layer == (64, 10)
+    assert (experiment.draw, experiment.activation) == (uniform, SIGMOID)
+    assert experiment.update is gradient_descent
+    assert (experiment.learning_rate, experiment.batch_size, experiment.epochs) == (0.1, 32, 50)
+    assert (VALIDATIONS_PER_EPOCH, PATIENCE) == (5, 50)
+
+
+@task("2c")
+@pytest.mark.parametrize(
+    ("layers", "label"),
+    [
+        ((64, 10), "a [64, 10]"),
+        ((59, 59, 10), "a [59, 59, 10]"),
+        ((128, 64, 128, 10), "a [128, 64, 128, 10]"),
+        ((64,) * 10 + (10,), "a [10 x 64, 10]"),
+        ((10,) * 4, "a [4 x 10]"),
+    ],
+)
+def test_label_names_the_topology(layers, label):
+    assert Experiment("a", neurons_per_layer=layers).label == label
+
+
+# ---- the update
+
+
+@task("1a")
+def test_one_weight_moves_against_its_gradient():
+    # w_ji := w_ji - alpha delta_j x_i with delta_j = 0.5, x_i = 3, alpha = 0.1
+    (w,), _ = gradient_descent([np.array([[2.0]])], [np.zeros((1, 1))], [np.array([[1.5]])], 0.1)
+    assert w[0, 0] == pytest.approx(1.85, rel=1e-15)
+
+
+@task("2c")
+def test_gradient_descent_over_three_steps_by_hand():
+    ws, vs = [np.array([[1.0, -2]]), np.array([[3.0], [4]])], [np.zeros((1, 2)), np.zeros((2, 1))]
+    for g in (1, 10, 100):
+        ws, vs = gradient_descent(ws, vs, [np.array([[g, 0.0]]), np.array([[-g], [2.0 * g]])], 0.1)
+    np.testing.assert_allclose(ws[0], [[1 - 11.1, -2]], rtol=1e-14)
+    np.testing.assert_allclose(ws[1], [[3 + 11.1], [4 - 22.2]], rtol=1e-14)
+
+
+@task("4c")
+def test_gradient_descent_moves_every_layer():
+    ws, gradients = [np.full((1, 1), n) for n in (1.0, 2, 3, 4)], [np.ones((1, 1))] * 4
+    moved, _ = gradient_descent(ws, [np.zeros((1, 1))] * 4, gradients, 0.5)
+    assert [w.item() for w in moved] == [0.5, 1.5, 2.5, 3.5]
+
+
+@task("2c")
+def test_gradient_descent_leaves_its_arguments_unchanged():
+    ws, vs, gradients = [np.ones((2, 2))], [np.zeros((2, 2))], [np.full((2, 2), 3.0)]
+    gradient_descent(ws, vs, gradients, 0.1)
+    assert (ws[0] == 1).all()
+    assert (vs[0] == 0).all()
+    assert (gradients[0] == 3).all()
+
+
+# ---- snapping
+
+
+@task("2c")
+@pytest.mark.parametrize("bits", [4, 10, 16, 24])
+def test_snap_rounds_to_the_nearest_multiple(bits):
+    values = np.random.default_rng(0).normal(0, 3, (50, 20))
+    before = values.copy()
+    multiples = snap(values, bits) * 2.0**bits
+    np.testing.assert_array_equal(multiples, np.round(multiples))
+    assert np.abs(multiples - values * 2.0**bits).max() <= 0.5
+    np.testing.assert_array_equal(values, before)
+
+
+@task("2c")
+def test_snap_rounds_ties_to_even_and_both_signs_alike():
+    multiples = np.array([0, 0.4, 0.5, 0.6, 1, 1.5, 2.5, 3.5, 1e6 + 0.5])
+    expected = np.array([0, 0, 0, 1, 1, 2, 2, 4, 1e6])
+    np.testing.assert_array_equal(snap(multiples * GRID), expected * GRID)
+    np.testing.assert_array_equal(snap(-multiples * GRID), -expected * GRID)
+
+
+@task("2c")
+def test_snapping_twice_is_snapping_once():
+    once = snap(np.random.default_rng(0).normal(0, 1000, 1000))
+    np.testing.assert_array_equal(snap(once), once)
+
+
+@task("2c")
+def test_snap_keeps_float32():
+    values = np.random.default_rng(0).normal(0, 1, 1000).astype(np.float32)
+    snapped = snap(values, 12)
+    assert snapped.dtype == np.float32
+    np.testing.assert_array_equal(snapped, np.round(values * 2.0**12) / 2.0**12)
+
+
+@task("2c")
+def test_snap_does_not_hide_nan_and_inf():
+    np.testing.assert_array_equal(
+        snap(np.array([np.nan, np.inf, -np.inf])), [np.nan, np.inf, -np.inf]
+    )
+
+
+@task("2c")
+def test_snapping_is_far_finer_than_a_gradient():
+    # mean |gradient| is 0.001 to 0.006; rounding errors are 1e-16
+    assert 1e-10 < GRID < 1e-4
+
+
+# ---- accuracy and evaluation
+
+
+@task("2c")
+def test_accuracy_by_hand():
+    outputs = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.2, 0.5, 0.3], [0.4, 0.3, 0.3]])
+    assert calculate_accuracy(np.eye(3)[[0, 2, 1, 1]], outputs) == 0.75
+    assert calculate_accuracy(np.eye(3)[[0, 2, 1, 0]], outputs) == 1
+    assert calculate_accuracy(np.eye(3)[[1, 0, 2, 2]], outputs) == 0
+    assert calculate_accuracy(np.eye(3)[[2]], outputs[:1]) == 0
+
+
+@task("2c")
+def test_accuracy_takes_the_first_of_equal_outputs():
+    outputs = np.array([[1 / 3] * 3, [0.2, 0.4, 0.4]])
+    assert calculate_accuracy(np.eye(3)[[0, 1]], outputs) == 1
+    assert calculate_accuracy(np.eye(3)[[1, 2]], outputs) == 0
+
+
+@task("2c")
+def test_accuracy_ignores_repetition():
+    outputs = softmax(np.random.default_rng(0).normal(size=(7, 3)))
+    targets = np.eye(3)[[0, 1, 2, 0, 1, 2, 0]]
+    expected = calculate_accuracy(targets, outputs)
+    repeated = calculate_accuracy(np.vstack([targets] * 3), np.vstack([outputs] * 3))
+    assert repeated == pytest.approx(expected, rel=1e-15)
+
+
+@task("2c")
+def test_evaluation_by_hand():
+    # outputs (1/4, 3/4) and (1/2, 1/2), targets the second and the second
+    X, Y = np.eye(2), np.array([[0.0, 1], [0, 1]])
+    loss, accuracy = evaluate(X, Y, [np.log([[1, 3.0], [1, 1]])], SIGMOID)
+    assert loss == pytest.approx((math.log(4 / 3) + math.log(2)) / 2, rel=1e-14)
+    assert accuracy == 0.5
+
+
+@task("2c")
+def test_evaluation_uses_the_activation(tiny):
+    X, Y, ws = tiny([4])
+    double = Activation("double", lambda z: 2 * z, None)
+    expected = cross_entropy_loss(Y, softmax(2 * X @ ws[0] @ ws[1]))
+    assert evaluate(X, Y, ws, double)[0] == pytest.approx(expected, rel=1e-12)
+
+
+# ---- early stopping
+
+
+@task("2c")
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([3], False),
+        ([3, 2, 1, 0.5, 0.4], False),
+        ([3, 2, 2, 2], False),
+        ([3, 2, 2, 2, 2], True),  # a plateau is no improvement
+        ([3, 2, 4, 3, 2.5], True),  # better than the last, not than the best
+        ([3, 2, 4, 3, 1.9], False),
+        ([1, 1, 1, 0.9, 1, 1], False),
+        ([2, 3, 4, 5], True),
+        ([2, 3, 4], False),
+    ],
+)
+def test_stop_after_three_validations_without_improvement(losses, expected):
+    assert should_stop(losses, 3) == expected
+
+
+@task("2c")
+def test_patience_is_50_validations():
+    assert not should_stop([1] + [2] * 49)
+    assert should_stop([1] + [2] * 50)
+
+
+@task("2c")
+def test_nan_does_not_keep_a_training_alive():
+    assert should_stop([1] + [math.nan] * 51)
+
+
+def scripted(losses):
+    # Weights that make the validation loss what the script says: for the input (1, 0) and the
+    # first of two classes, it is ln(1 + exp(t)). The second input is 0, its weights tell the step.
+    rows = iter(
+        [[0, np.log(np.expm1(loss))], [step, step]] for step, loss in enumerate(losses, start=1)
+    )
+
+    def update(ws, vs, gradients, learning_rate):
+        return [np.array(next(rows))], vs
+
+    settings = {"draw": zeros, "update": update, "batch_size": 1, "epochs": len(losses)}
+    return Experiment("scripted", neurons_per_layer=(2,), **settings)
+
+
+ONE_EXAMPLE = (np.array([[1.0, 0]]), np.array([[1.0, 0]]))
+noise = np.random.default_rng(0).uniform(1.1, 2, 200).tolist()
+SEQUENCES = {  # losses, validations until the stop, the best of them (from 1)
+    "improving": ([3 - k / 100 for k in range(200)], 200, 200),
+    "U-shaped": ([*np.linspace(2, 1, 10), *np.linspace(1.01, 9, 190)], 60, 10),
+    "plateau": ([1.0] * 200, 51, 1),
+    "down to a plateau": ([2.0, 1.5] + [1.0] * 198, 53, 3),
+    "noise": ([*noise[:20], 1.0, *noise], 71, 21),
+    "rising": ([1 + k / 100 for k in range(200)], 51, 1),
+    "sawtooth": ([1.0] + [2.0, 1.9, 1.8, 1.7] * 50, 51, 1),
+    "improving just in time": ([1.0] + [1.1] * 49 + [0.9] + [1.2] * 100, 101, 51),
+    "improving just too late": ([1.0] + [1.1] * 50 + [0.9] + [1.2] * 100, 51, 1),
+    "as good as before": ([1.0] + [1.1] * 30 + [1.0] + [1.1] * 100, 51, 1),
+    "twice nearly too late": (([2.0] * 50 + [1.5] * 50 + [1.0] * 60), 151, 101),
+    "epochs over": ([1.0] + [1.1] * 49, 50, 1),
+    "tiny improvements": ([1 - k * 1e-9 for k in range(200)], 200, 200),
+}
+
+
+@task("2c")
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_training_stops_and_restores_the_best_weights(name):
+    losses, stop, best = SEQUENCES[name]
+    run = train(scripted(losses), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0)
+    np.testing.assert_allclose(run.history.val_loss, losses[:stop], rtol=1e-12)
+    assert run.history.best + 1 == best
+    assert run.best_weights[0][1].tolist() == [best, best]
+    assert run.last_weights[0][1].tolist() == [stop, stop]
+
+
+@task("2c")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_divergence_is_an_error_that_says_when_and_what_to_do(bad, after):
+    losses = [2.0, 1, 3, 2, 1, 2, 3][:after] + [bad] * 60
+    named = rf"scripted \[2\].*loss is nan after {after + 1} steps, expected.*learning rate 0.1"
+    with pytest.raises(FloatingPointError, match=named):
+        train(scripted(losses), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0)
+
+
+@task("2c")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_learning_rate_far_too_high_is_an_error(tiny):
+    X, Y, _ = tiny([4])
+    linear = Activation("linear", lambda z: z, np.ones_like)
+    experiment = Experiment(
+        "wild", neurons_per_layer=(4, 3), activation=linear, learning_rate=1e200, batch_size=2
+    )
+    with pytest.raises(FloatingPointError, match=r"wild \[4, 3\].*1e\+200"):
+        train(experiment, X, Y, X, Y, seed=0)
+
+
+@task("2c")
+def test_best_is_the_first_of_equals():
+    losses = np.array([3, 1, 2, 1.0])
+    assert History(losses, losses, losses, losses, losses).best == 1
+
+
+# ---- the training loop, watched through its update
+# The inputs are the rows of the identity and there is no hidden layer, so row i of the gradient
+# is (yhat - y) / n if example i is in the batch of n, and 0 if it is not.
+
+
+def watched(update=gradient_descent, **settings):
+    seen = []
+
+    def note(ws, vs, gradients, learning_rate):
+        seen.append((ws[0].copy(), gradients[0].copy(), learning_rate))
+        return update(ws, vs, gradients, learning_rate)
+
+    experiment = Experiment(
+        "watched", neurons_per_layer=(3,), draw=zeros, update=note, batch_size=5, epochs=3
+    )
+    return experiment._replace(**settings), seen
+
+
+def identity(count, seed=0):
+    return np.eye(count), np.eye(3)[np.random.default_rng(seed).integers(0, 3, count)]
+
+
+def batches_of(seen):
+    return [np.flatnonzero(np.abs(gradient).sum(axis=1)) for _, gradient, _ in seen]
+
+
+@task("2c")
+def test_each_epoch_visits_each_example_once():
+    experiment, seen = watched()
+    train(experiment, *identity(17), *identity(17), seed=0)
+    batches = batches_of(seen)
+    assert [len(batch) for batch in batches] == [5, 5, 5, 2] * 3
+    for start in (0, 4, 8):
+        assert sorted(np.concatenate(batches[start : start + 4])) == list(range(17))
+
+
+@task("2c")
+def test_each_epoch_has_an_order_of_its_own():
+    experiment, seen = watched(epochs=10)
+    train(experiment, *identity(17), *identity(17), seed=0)
+    firsts = {tuple(batch.tolist()) for batch in batches_of(seen)[::4]}
+    assert len(firsts) == 10
+    assert (0, 1, 2, 3, 4) not in firsts
+
+
+@task("2c")
+def test_the_gradient_is_the_mean_over_the_batch_and_of_the_right_labels():
+    X, Y = identity(17)
+    experiment, seen = watched(lambda ws, vs, *_: (ws, vs))  # outputs stay 1/3
+    train(experiment, X, Y, X, Y, seed=0)
+    for (_, gradient, _), batch in zip(seen, batches_of(seen), strict=True):
+        np.testing.assert_allclose(gradient[batch], (1 / 3 - Y[batch]) / len(batch), atol=GRID / 2)
+
+
+@task("2c")
+def test_the_gradient_is_snapped_and_otherwise_exact():
+    X, Y = identity(17)
+    experiment, seen = watched()
+    train(experiment, X, Y, X, Y, seed=0)
+    for (w, gradient, _), batch in zip(seen, batches_of(seen), strict=True):
+        exact = X[batch].T @ (softmax(X[batch] @ w) - Y[batch]) / len(batch)
+        np.testing.assert_array_equal(gradient, np.round(exact / GRID) * GRID)
+
+
+@task("2c")
+def test_the_learning_rate_stays_what_it_is():
+    experiment, seen = watched(learning_rate=0.37)
+    train(experiment, *identity(17), *identity(17), seed=0)
+    assert {rate for *_, rate in seen} == {0.37}
+
+
+@task("2c")
+def test_every_step_starts_from_the_weights_of_the_step_before():
+    experiment, seen = watched()
+    run = train(experiment, *identity(17), *identity(17), seed=0)
+    after = [w for w, *_ in seen[1:]] + [run.last_weights[0]]
+    for (w, gradient, _), moved in zip(seen, after, strict=True):
+        np.testing.assert_allclose(moved, w - 0.1 * gradient, rtol=1e-12, atol=1e-15)
+
+
+@task("2c")
+def test_the_update_gets_back_what_it_returned():
+    # momentum's velocity must survive from step to step and from epoch to epoch
+    received = []
+
+    def count(ws, vs, gradients, learning_rate):
+        received.append([v.copy() for v in vs])
+        return ws, [v + n for n, v in enumerate(vs, start=1)]
+
+    experiment = Experiment("count", neurons_per_layer=(4, 3), update=count, batch_size=5, epochs=3)
+    X, Y = identity(17)
+    train(experiment, X, Y, X, Y, seed=0)
+    assert [v.shape for v in received[0]] == [(17, 4), (4, 3)]
+    for step, vs in enumerate(received):
+        assert [np.unique(v).tolist() for v in vs] == [[step], [2 * step]]
+
+
+@task("2c")
+@pytest.mark.parametrize("batch_size", [1, 5, 6, 16, 17])
+def test_history_is_what_a_second_account_finds(batch_size):
+    # each batch before its update, since the validation before; the validation set after it
+    X, Y = identity(17)
+    X_val, Y_val = np.vstack([X[:8], X[2:9]]) * 0.5, np.eye(3)[np.arange(15) % 3]
+    experiment, seen = watched(batch_size=batch_size, learning_rate=0.5)
+    history = train(experiment, X, Y, X_val, Y_val, seed=0).history
+    weights = [w for w, *_ in seen]
+    losses, hits = [], []
+    for w, batch in zip(weights, batches_of(seen), strict=True):
+        outputs = np.exp(w[batch]) / np.exp(w[batch]).sum(axis=1, keepdims=True)
+        losses.append(-np.log(outputs[Y[batch] == 1]).mean())
+        hits.append((outputs.argmax(axis=1) == Y[batch].argmax(axis=1)).mean())
+    previous = 0
+    for k, step in enumerate(history.steps.astype(int)):
+        assert history.train_loss[k] == pytest.approx(np.mean(losses[previous:step]), rel=1e-12)
+        assert history.train_accuracy[k] == pytest.approx(np.mean(hits[previous:step]), rel=1e-12)
+        if step < len(weights):
+            outputs = softmax(X_val @ weights[step])
+            val_loss = -np.log(outputs[Y_val == 1]).mean()
+            assert history.val_loss[k] == pytest.approx(val_loss, rel=1e-12)
+            assert history.val_accuracy[k] == calculate_accuracy(Y_val, outputs)
+        previous = step
+    assert previous == len(weights) == 3 * math.ceil(17 / batch_size)
+
+
+@task("2c")
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (50, [2, 4, 6, 8, 10]),
+        (100, [4, 8, 12, 16, 20]),
+        (25, [1, 2, 3, 4, 5]),
+        (15, [1, 2, 3]),
+        (5, [1]),
+    ],
+)
+def test_validations_come_five_times_an_epoch(count, expected):
+    experiment, _ = watched()
+    steps = train(experiment, *identity(count), *identity(count), seed=0).history.steps
+    epoch = expected[-1]
+    assert steps.tolist() == [step + start for start in (0, epoch, 2 * epoch) for step in expected]
+
+
+@task("2c")
+@pytest.mark.parametrize("batches", [6, 7, 8, 9, 11, 14, 23])
+def test_validations_come_five_times_an_epoch_that_five_does_not_divide(batches):
+    experiment, _ = watched()
+    count = 5 * batches - 3  # the last batch is smaller
+    steps = train(experiment, *identity(count), *identity(count), seed=0).history.steps
+    epochs = steps.reshape(3, 5)
+    assert epochs[:, -1].tolist() == [batches, 2 * batches, 3 * batches]
+    assert np.ptp(np.diff(steps, prepend=0)) == 1
+
+
+@task("2c")
+def test_all_epochs_are_done():
+    experiment, seen = watched(epochs=7, learning_rate=0.01)
+    train(experiment, *identity(17), *identity(17), seed=0)
+    assert len(seen) == 7 * 4
+
+
+@task("2c")
+def test_every_validation_is_announced():
+    announced = []
+    experiment, _ = watched()
+    run = train(
+        experiment,
+        *identity(50),
+        *identity(50, seed=1),
+        seed=0,
+        on_validation=lambda epoch, **measures: announced.append((epoch, measures)),
+    )
+    assert [epoch for epoch, _ in announced] == [1] * 5 + [2] * 5 + [3] * 5
+    assert [m["loss"] for _, m in announced] == run.history.val_loss.tolist()
+    assert [m["accuracy"] for _, m in announced] == run.history.val_accuracy.tolist()
+
+
+@task("2c")
+def test_snapshots_are_the_weights_after_so_many_steps():
+    experiment, seen = watched()
+    run = train(experiment, *identity(17), *identity(17), seed=0, snapshots_at=[0, 1, 7, 12, 99])
+    assert list(run.snapshots) == [0, 1, 7, 12]
+    for step in (0, 1, 7):
+        np.testing.assert_array_equal(run.snapshots[step][0], seen[step][0])
+    np.testing.assert_array_equal(run.snapshots[12][0], run.last_weights[0])
+
+
+@task("2c")
+def test_there_is_no_snapshot_unless_asked_for():
+    experiment, _ = watched()
+    assert train(experiment, *identity(17), *identity(17), seed=0).snapshots == {}
+
+
+# ---- training real networks
+
+
+def overfitting(seed=0):
+    # labels without sense: the validation loss soon rises, and the training loss falls
+    rng = np.random.default_rng(seed)
+    X = np.hstack([rng.normal(size=(60, 5)), np.ones((60, 1))])
+    Y = np.eye(3)[rng.integers(0, 3, 60)]
+    return X[:40], Y[:40], X[40:], Y[40:]
+
+
+SMALL = Experiment("small", neurons_per_layer=(8, 3), learning_rate=2.0, batch_size=4, epochs=50)
+
+
+@pytest.fixture(scope="module")
+def small_run():
+    return train(SMALL, *overfitting(), seed=3, snapshots_at=[0, 1, 2])
+
+
+@task("2c")
+def test_best_weights_survive_a_tail_that_gets_worse(small_run):
+    _, _, X_val, Y_val = overfitting()
+    history = small_run.history
+    best, _ = evaluate(X_val, Y_val, small_run.best_weights, SIGMOID)
+    last, _ = evaluate(X_val, Y_val, small_run.last_weights, SIGMOID)
+    assert best == pytest.approx(history.val_loss.min(), rel=1e-12)
+    assert last == pytest.approx(history.val_loss[-1], rel=1e-12)
+    assert last > 1.2 * best
+    assert len(history.val_loss) == history.best + 51 < 250
+
+
+@task("2c")
+def test_training_loss_falls(small_run):
+    assert small_run.history.train_loss[-5:].mean() < small_run.history.train_loss[:5].mean() - 0.1
+    assert small_run.history.train_accuracy[-1] > 0.5
+
+
+@task("2c")
+def test_a_run_knows_its_experiment_and_seed(small_run):
+    assert small_run.experiment == SMALL
+    assert small_run.seed == 3
+    assert [w.shape for w in small_run.best_weights] == [(6, 8), (8, 3)]
+
+
+@task("2c")
+def test_initial_weights_are_drawn_as_the_experiment_says(small_run):
+    ws = small_run.snapshots[0]
+    assert all((np.abs(w) <= 1).all() and np.abs(w).max() > 0.8 for w in ws)
+    for w in ws:
+        np.testing.assert_array_equal(w / GRID, np.round(w / GRID))
+
+
+def assert_equal_runs(run, other):
+    for a, b in zip(run.history, other.history, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for ws, others in [
+        (run.best_weights, other.best_weights),
+        (run.last_weights, other.last_weights),
+    ]:
+        for w, v in zip(ws, others, strict=True):
+            np.testing.assert_array_equal(w, v)
+
+
+@task("2c")
+def test_equal_seeds_give_equal_runs_whatever_ran_between(small_run):
+    train(SMALL._replace(neurons_per_layer=(4, 4, 3)), *overfitting(1), seed=5)
+    np.random.seed(5)  # noqa: NPY002
+    assert_equal_runs(train(SMALL, *overfitting(), seed=3), small_run)
+
+
+@task("2c")
+def test_different_seeds_give_different_weights_and_orders(small_run):
+    assert (train(SMALL, *overfitting(), seed=4).last_weights[0] != small_run.last_weights[0]).all()
+    orders = []
+    for seed in (0, 1):
+        experiment, seen = watched()
+        train(experiment, *identity(17), *identity(17), seed=seed)
+        orders.append([batch.tolist() for batch in batches_of(seen)])
+    assert orders[0] != orders[1]
+
+
+@task("2c")
+def test_training_leaves_the_data_and_the_global_random_state_unchanged():
+    data = overfitting()
+    np.random.seed(0)  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    train(SMALL._replace(epochs=2), *data, seed=0)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    for array, before in zip(data, overfitting(), strict=True):
+        np.testing.assert_array_equal(array, before)
+
+
+@task("2c")
+def test_rounding_errors_do_not_grow():
+    # as if another machine had summed in another order
+    X_train, Y_train, X_val, Y_val = overfitting()
+    run = train(SMALL, X_train, Y_train, X_val, Y_val, seed=0)
+    other = train(SMALL, X_train * (1 + 2**-50), Y_train, X_val, Y_val, seed=0)
+    for w, v in zip(run.last_weights, other.last_weights, strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        pytest.param((4, 3), marks=task("2c")),
+        pytest.param((8, 4, 3), marks=task("4c")),
+        pytest.param((4,) * 10 + (3,), marks=task("4c")),
+    ],
+)
+def test_training_moves_every_layer_along_its_gradient(layers):
+    # one batch an epoch, so that the order does not matter
+    X, Y, X_val, Y_val = overfitting()
+    experiment = Experiment("deep", neurons_per_layer=layers, batch_size=40, epochs=3)
+    run = train(experiment, X, Y, X_val, Y_val, seed=0, snapshots_at=range(4))
+    for step in range(3):
+        ws = run.snapshots[step]
+        gradients = backward(Y, forward(X, ws), ws)
+        for w, g, moved in zip(ws, gradients, run.snapshots[step + 1], strict=True):
+            np.testing.assert_allclose(moved, w - 0.1 * g, atol=0.1 * GRID)
+            assert (moved != w).any() or np.abs(g).max() < GRID
+
+
+@task("2c")
+def test_validation_data_do_not_influence_the_weights():
+    X, Y, X_val, Y_val = overfitting()
+    few = SMALL._replace(epochs=3)
+    run = train(few, X, Y, X_val, Y_val, seed=0)
+    other = train(few, X, Y, X_val[:3] * 2, Y_val[:3], seed=0)
+    np.testing.assert_array_equal(run.last_weights[0], other.last_weights[0])
+    assert (run.history.val_loss != other.history.val_loss).all()
+
+
+@task("2c")
+@no_warnings
+def test_training_survives_extreme_inputs():
+    X, Y, X_val, Y_val = overfitting()
+    history = train(SMALL._replace(epochs=2), 1000 * X, Y, 1000 * X_val, Y_val, seed=0).history
+    assert all(np.isfinite(values).all() for values in history)
+
+
+@task("2c")
+@pytest.mark.parametrize(
+    "batch_size",
+    [pytest.param(0, marks=pytest.mark.xfail(raises=ZeroDivisionError, strict=True)), -1, 41],
+)
+def test_training_names_an_impossible_batch_size(batch_size):
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}, expected 1 to 40"):
+        train(SMALL._replace(batch_size=batch_size), *overfitting(), seed=0)
+
+
+@task("2c")
+def test_training_names_missing_labels():
+    X, Y, X_val, Y_val = overfitting()
+    with pytest.raises(ValueError, match="40 inputs but 39 labels"):
+        train(SMALL, X, Y[:-1], X_val, Y_val, seed=0)
+
+
+@task("2c")
+def test_training_names_labels_that_are_not_one_hot():
+    X, Y, X_val, Y_val = overfitting()
+    with pytest.raises(ValueError, match=r"shape \(4, 1\), expected \(4, 3\): encode"):
+        train(SMALL, X, Y[:, :1], X_val, Y_val, seed=0)
+
+
+# ---- one step
+
+
+@task("2c")
+def test_a_step_measures_before_it_moves(tiny):
+    X, Y, ws = tiny([4])
+    vs = [np.zeros_like(w) for w in ws]
+    moved, _, loss, accuracy = train_step(X, Y, ws, vs, SMALL)
+    assert (loss, accuracy) == pytest.approx(evaluate(X, Y, ws, SIGMOID), rel=1e-12)
+    assert evaluate(X, Y, moved, SIGMOID)[0] < loss
+
+
+@task("2c")
+def test_a_step_leaves_its_arguments_unchanged(tiny):
+    X, Y, ws = tiny([8, 4])
+    vs = [np.zeros_like(w) for w in ws]
+    given = [X, Y, *ws, *vs]
+    before = [array.copy() for array in given]
+    train_step(X, Y, ws, vs, SMALL)
+    for array, copy in zip(given, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+# ---- several runs
+
+
+@task("2c")
+def test_runs_do_not_depend_on_the_number_of_processes():
+    few = SMALL._replace(epochs=3)
+    experiments = [few, few._replace(name="deep", neurons_per_layer=(4, 4, 3))]
+    one, two = (
+        train_all(experiments, *overfitting(), seeds=[2, 1], snapshots_at=[0], jobs=jobs)
+        for jobs in (1, 2)
+    )
+    assert list(one) == list(two) == ["small", "deep"]
+    for experiment in experiments:
+        for run, other, seed in zip(
+            one[experiment.name], two[experiment.name], [2, 1], strict=True
+        ):
+            assert run.experiment == experiment
+            assert run.seed == other.seed == seed
+            assert_equal_runs(run, other)
+            assert_equal_runs(run, train(experiment, *overfitting(), seed=seed))
+            np.testing.assert_array_equal(run.snapshots[0][0], other.snapshots[0][0])
+
+
+@task("2c")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_one_diverging_run_is_an_error():
+    with pytest.raises(FloatingPointError, match=r"scripted \[2\]"):
+        train_all([scripted([math.nan])], *ONE_EXAMPLE, *ONE_EXAMPLE, seeds=[0], jobs=1)
+
+
+@task("2b")
+def test_gradients_of_an_experiment_are_checked(tiny):
+    X, Y, _ = tiny([4])
+    right = Experiment("right", neurons_per_layer=(8, 4, 3))
+    wrong = right._replace(activation=Activation("wrong", SIGMOID.function, lambda a: a))
+    assert check_gradients(right, X, Y, seed=0).shape == (3,)
+    with pytest.raises(AssertionError, match="layer 0"):
+        check_gradients(wrong, X, Y, seed=0)
+
+
+# ---- Task 2d
+
+
+@task("2d")
+@pytest.mark.parametrize(
+    ("shapes", "as_implemented", "with_every_bias"),
+    [
+        ([(785, 64), (64, 10)], 50_880, 50_890),
+        ([(785, 59), (59, 59), (59, 10)], 50_386, 50_455),
+        ([(785, 60), (60, 60), (60, 10)], 51_300, 51_370),
+        ([(785, 10)], 7_850, 7_850),
+        ([(6, 4), (4, 5), (5, 3)], 59, 67),
+    ],
+)
+def test_parameters_are_counted_from_the_weights(shapes, as_implemented, with_every_bias):
+    ws = [np.zeros(shape) for shape in shapes]
+    assert count_parameters(ws) == as_implemented
+    assert count_parameters(ws, bias_in_every_layer=True) == with_every_bias
+
+
+@task("2d")
+def test_the_network_that_task_2c_trains_has_50880_parameters():
+    X, Y = np.zeros((32, 785)), np.eye(10)[[0] * 32]
+    run = train(Experiment("Task 2c", epochs=1), X, Y, X, Y, seed=0)
+    assert run.experiment.label == "Task 2c [64, 10]"
+    assert [w.shape for w in run.best_weights] == [(785, 64), (64, 10)]
+    assert count_parameters(run.best_weights) == 50_880

@@ -1,0 +1,253 @@
+import math
+
+import numpy as np
+import pytest
+
+from task2 import count_parameters, gradient_descent, snap, train
+from task2a import (
+    SIGMOID,
+    backward,
+    cross_entropy_loss,
+    forward,
+    gradient_approximation_test,
+    initialize_weights,
+)
+from task3 import IMPROVED_SIGMOID, TASK_3, fan_in_normal, momentum, saturation
+from task4 import RELU, TASK_4, gradient_rms, largest_width, relu
+
+task = pytest.mark.task
+experiments = {experiment.name: experiment for experiment in [*TASK_3, *TASK_4]}
+no_warnings = pytest.mark.filterwarnings("error")
+every_depth = pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param((4,), marks=task("4f"), id="1 hidden"),
+        pytest.param((8, 4, 5), marks=task("4f"), id="3 hidden"),
+        pytest.param((8,) * 10, marks=task("4f"), id="10 hidden"),
+    ],
+)
+
+
+# ---- Tasks 4a, 4b, 4d, 4e: topologies and their parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "parameters"),
+    [
+        pytest.param("Task 3c", (64, 10), 50_880, marks=task("2d")),
+        pytest.param("Task 4a", (32, 10), 25_440, marks=task("4a")),
+        pytest.param("Task 4b", (128, 10), 101_760, marks=task("4b")),
+        pytest.param("Task 4d", (59, 59, 10), 50_386, marks=task("4d")),
+        pytest.param("Task 4e", (64,) * 10 + (10,), 87_744, marks=task("4e")),
+        pytest.param("Task 4e sigmoid", (64,) * 10 + (10,), 87_744, marks=task("4e")),
+        pytest.param("Task 4f", (64, 10), 50_880, marks=task("4f")),
+        pytest.param("Task 4f deep", (64,) * 10 + (10,), 87_744, marks=task("4f")),
+    ],
+)
+def test_each_experiment_has_its_topology_and_else_the_settings_of_task_3(name, layers, parameters):
+    experiment = experiments[name]
+    ws = initialize_weights(experiment.neurons_per_layer, np.random.default_rng(0), experiment.draw)
+    assert tuple(experiment.neurons_per_layer) == layers
+    assert count_parameters(ws) == parameters
+    assert (experiment.draw, experiment.update) == (fan_in_normal, momentum)
+    assert (experiment.learning_rate, experiment.batch_size, experiment.epochs) == (0.02, 32, 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [
+        pytest.param("Task 4a", IMPROVED_SIGMOID, marks=task("4a")),
+        pytest.param("Task 4b", IMPROVED_SIGMOID, marks=task("4b")),
+        pytest.param("Task 4d", IMPROVED_SIGMOID, marks=task("4d")),
+        pytest.param("Task 4e", IMPROVED_SIGMOID, marks=task("4e")),
+        pytest.param("Task 4e sigmoid", SIGMOID, marks=task("4e")),
+        pytest.param("Task 4f", RELU, marks=task("4f")),
+        pytest.param("Task 4f deep", RELU, marks=task("4f")),
+    ],
+)
+def test_each_experiment_has_its_activation(name, activation):
+    assert experiments[name].activation is activation
+
+
+@task("4a")
+def test_the_experiments_can_be_told_apart():
+    everything = [*TASK_3, *TASK_4]
+    assert len({e.name for e in everything}) == len({e.label for e in everything}) == 11
+
+
+@pytest.mark.parametrize(
+    ("name", "topology"),
+    [
+        pytest.param("Task 4a", "[32, 10]", marks=task("4a")),
+        pytest.param("Task 4b", "[128, 10]", marks=task("4b")),
+        pytest.param("Task 4d", "[59, 59, 10]", marks=task("4d")),
+        pytest.param("Task 4e", "[10 x 64, 10]", marks=task("4e")),
+        pytest.param("Task 4f", "[64, 10]", marks=task("4f")),
+        pytest.param("Task 4f deep", "[10 x 64, 10]", marks=task("4f")),
+    ],
+)
+def test_labels_name_the_topology(name, topology):
+    assert topology in experiments[name].label
+
+
+@task("4d")
+def test_59_units_are_the_most_within_the_budget_of_task_3():
+    assert largest_width(50_880, 2) == 59
+    assert largest_width(50_890, 2, bias_in_every_layer=True) == 59
+
+
+@task("4d")
+@pytest.mark.parametrize("hidden_layers", [1, 2, 3, 10])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_largest_width_fills_its_budget_exactly(hidden_layers, bias):
+    def parameters(width):
+        weights = 785 * width + (hidden_layers - 1) * width**2 + width * 10
+        return weights + bias * ((hidden_layers - 1) * width + 10)
+
+    for width in (1, 2, 17):
+        budget = parameters(width)
+        assert largest_width(budget, hidden_layers, bias_in_every_layer=bias) == width
+        assert largest_width(budget + 1, hidden_layers, bias_in_every_layer=bias) == width
+    assert largest_width(parameters(17) - 1, hidden_layers, bias_in_every_layer=bias) == 16
+
+
+@task("4d")
+@pytest.mark.parametrize("budget", [-1, 0, 795])
+def test_a_budget_too_small_for_one_unit_is_an_error(budget):
+    with pytest.raises(ValueError, match=f"budget is {budget}, expected 796 parameters"):
+        largest_width(budget, 2)
+
+
+# ---- Task 4e: layer by layer
+
+
+@task("4e")
+def test_gradient_rms_by_hand():
+    # the worked network of Task 1a: gradients (ln 2, 0; ln 2 / 3, 0) and (1/3, -1/3; 1/3, -1/3)
+    X, Y = np.array([[3.0, 1]]), np.array([[0.0, 1]])
+    ws = [np.zeros((2, 2)), np.array([[2 * math.log(2), 0], [0, 0]])]
+    first = math.log(2) * math.sqrt((1 + 1 / 9) / 4)
+    np.testing.assert_allclose(gradient_rms(X, Y, ws, SIGMOID), [first, 1 / 3], rtol=1e-12)
+
+
+@task("4e")
+def test_gradient_rms_has_an_entry_for_each_layer(tiny):
+    X, Y, ws = tiny((8,) * 10)
+    gradients = backward(Y, forward(X, ws, IMPROVED_SIGMOID), ws, IMPROVED_SIGMOID)
+    expected = [math.sqrt((g**2).sum() / g.size) for g in gradients]
+    np.testing.assert_allclose(gradient_rms(X, Y, ws, IMPROVED_SIGMOID), expected, rtol=1e-12)
+
+
+@task("4e")
+def test_gradients_of_ten_plain_sigmoids_vanish_and_those_of_improved_ones_do_not():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(50, 785)), np.eye(10)[np.arange(50) % 10]
+    ws = initialize_weights(experiments["Task 4e"].neurons_per_layer, rng, fan_in_normal)
+    plain, improved = (gradient_rms(X, Y, ws, f) for f in (SIGMOID, IMPROVED_SIGMOID))
+    assert plain[0] < 1e-4 * plain[-1]
+    assert improved.max() < 5 * improved.min()
+
+
+@task("4e")
+def test_ten_hidden_layers_learn_a_small_problem(tiny):
+    X, Y, _ = tiny([], examples=20)
+    experiment = experiments["Task 4e"]._replace(
+        neurons_per_layer=(8,) * 10 + (3,), batch_size=4, epochs=50
+    )
+    run = train(experiment, X, Y, X, Y, seed=0)
+    assert [w.shape for w in run.last_weights] == [(6, 8)] + [(8, 8)] * 9 + [(8, 3)]
+    assert run.history.val_loss.min() < 0.5 * math.log(3)
+
+
+# ---- Task 4f: ReLU
+
+
+@task("4f")
+def test_relu_by_hand():
+    z = np.array([[-1000, -1e-300, -0.0, 0], [1e-300, 0.5, 2, 1000]])
+    assert relu(z).tolist() == [[0, 0, 0, 0], [1e-300, 0.5, 2, 1000]]
+    assert z[0, 0] == -1000
+
+
+@task("4f")
+def test_relu_slope_is_0_where_it_is_off_and_1_where_it_is_on():
+    a = np.array([[0, 1e-300], [0.5, 1000]])
+    slope = RELU.slope(a)
+    assert slope.tolist() == [[0, 1], [1, 1]]
+    assert a.tolist() == [[0, 1e-300], [0.5, 1000]]
+
+
+@task("4f")
+def test_relu_does_not_hide_nan():
+    assert np.isnan(relu(np.array([math.nan]))).all()
+
+
+@every_depth
+def test_relu_networks_equal_the_elementwise_sums(tiny, sums, assert_close, hidden):
+    X, Y, ws = tiny(hidden, scale=1.5)
+    outputs, gradients = sums(X, Y, ws, lambda z: max(0, z), lambda z: 1 if z > 0 else 0)
+    values = forward(X, ws, RELU)
+    assert_close([values[-1]], [outputs])
+    assert_close(backward(Y, values, ws, RELU), gradients)
+
+
+@every_depth
+def test_relu_networks_pass_the_gradient_check(tiny, hidden):
+    X, Y, ws = tiny(hidden, scale=1.5)
+    gradient_approximation_test(X, Y, ws, RELU, rng=np.random.default_rng(0))
+
+
+@task("4f")
+def test_a_unit_that_is_off_for_all_examples_has_no_gradient():
+    X, Y = np.array([[1.0, 1], [2, 1]]), np.eye(2)
+    ws = [np.array([[1.0, -1], [0, 0]]), np.array([[1.0, 2], [3, 4]])]
+    first, last = backward(Y, forward(X, ws, RELU), ws, RELU)
+    assert (first[:, 1] == 0).all()
+    assert (last[1] == 0).all()
+    assert (first[0, 0] != 0) & (last[0] != 0).all()
+
+
+@task("4f")
+def test_the_output_layer_has_no_relu():
+    # its inputs are -1 and 1; a ReLU would make them 0 and 1
+    outputs = forward(np.array([[1.0]]), [np.eye(1), np.array([[-1.0, 1]])], RELU)[-1]
+    np.testing.assert_allclose(outputs, [[1 / (1 + math.e**2), 1 / (1 + math.e**-2)]], rtol=1e-14)
+
+
+@task("4f")
+@no_warnings
+def test_relu_networks_survive_extremes(tiny):
+    X, Y, ws = tiny((8,) * 10, scale=1.5)
+    values = forward(1000 * X, ws, RELU)
+    assert math.isfinite(cross_entropy_loss(Y, values[-1]))
+    assert all(np.isfinite(g).all() for g in backward(Y, values, ws, RELU))
+
+
+@task("4f")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_relu_networks_that_diverge_are_an_error(tiny):
+    X, Y, _ = tiny([], examples=20)
+    experiment = experiments["Task 4f"]._replace(
+        neurons_per_layer=(8, 3), learning_rate=1e200, batch_size=4, epochs=3
+    )
+    with pytest.raises(FloatingPointError, match=r"Task 4f.*\[8, 3\].*nan.*1e\+200"):
+        train(experiment, X, Y, X, Y, seed=0)
+
+
+@task("4f")
+def test_saturated_relus_are_those_that_are_off():
+    z = np.array([[-9, -1e-9, 0, 1e-9, 9]]).T
+    assert saturation(z, [np.eye(1), np.eye(1)], RELU).tolist() == [0.6]
+
+
+@task("4f")
+def test_relu_training_moves_along_its_gradient(tiny):
+    X, Y, _ = tiny([], examples=20)
+    settings = {"neurons_per_layer": (8, 4, 3), "update": gradient_descent, "learning_rate": 0.5}
+    experiment = experiments["Task 4f deep"]._replace(batch_size=20, epochs=3, **settings)
+    run = train(experiment, X, Y, X, Y, seed=0, snapshots_at=range(4))
+    for step in range(3):
+        ws = run.snapshots[step]
+        gradients = backward(Y, forward(X, ws, RELU), ws, RELU)
+        for w, g, moved in zip(ws, gradients, run.snapshots[step + 1], strict=True):
+            np.testing.assert_allclose(moved, w - 0.5 * snap(g), rtol=1e-12, atol=2.0**-16)
