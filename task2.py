@@ -41,6 +41,7 @@ class Experiment(NamedTuple):
     """The settings of one training; those of Task 2c are the defaults."""
 
     name: str
+    change: str = ""  # in words, what is new
     neurons_per_layer: tuple[int, ...] = (64, 10)
     draw: Draw = uniform
     activation: Activation = SIGMOID
@@ -52,10 +53,10 @@ class Experiment(NamedTuple):
 
     @property
     def label(self) -> str:
-        """Name and topology, as legends and tables show them."""
+        """Name, topology and what is new, as legends and tables show them."""
         groups = [(width, len(list(same))) for width, same in groupby(self.neurons_per_layer)]
         widths = (f"{n} x {width}" if n > 2 else ", ".join([f"{width}"] * n) for width, n in groups)
-        return f"{self.name} [{', '.join(widths)}]"
+        return f"{self.name} [{', '.join(widths)}] {self.change}".rstrip()
 
 
 class History(NamedTuple):
@@ -93,6 +94,18 @@ def snap(values: Array, bits: int = SNAP_BITS) -> Array:
     mantissa = np.finfo(values.dtype).nmant
     shift = values.dtype.type(1.5 * 2.0 ** (mantissa - bits))  # leaves no room for finer digits
     return (values + shift) - shift
+
+
+def count_parameters(ws: Weights, *, bias_in_every_layer: bool = False) -> int:
+    """Count the entries of all weight matrices, the bias row of the first one included.
+
+    Args:
+        ws: one matrix per layer.
+        bias_in_every_layer: count also a bias for each unit of the later layers, which the
+            textbook's network has and this one has not.
+    """
+    later_biases = sum(w.shape[1] for w in ws[1:]) if bias_in_every_layer else 0
+    return sum(w.size for w in ws) + later_biases
 
 
 def calculate_accuracy(targets: Array, outputs: Array) -> float:

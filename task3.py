@@ -5,13 +5,17 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from IPython.display import Markdown
 
-from task2 import Experiment, Run
-from task2a import Activation, Array, Weights
+from task2 import Experiment, Run, count_parameters, evaluate
+from task2a import Activation, Array, Weights, forward
+from utils import table
 
 SCALE = 1.7159  # the improved sigmoid's limits; with STRETCH, f(1) is 1 and f(-1) is -1
 STRETCH = 2 / 3
 GAMMA = 0.9
+SATURATED = 0.1  # of the steepest slope
+TARGET_LOSS = 0.35  # validation loss that every network of Task 3 reaches
 
 
 def fan_in_normal(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
@@ -50,35 +54,145 @@ def add_one_by_one(
 def steps_until(run: Run, loss: float) -> float:
     """Return the gradient steps until the validation loss is at most `loss`, inf if it never is."""
     reached = run.history.steps[run.history.val_loss <= loss]
-    return reached[0] if reached.size else np.inf
+    return int(reached[0]) if reached.size else np.inf
 
 
-def at_best(runs: Sequence[Run], measure: str) -> Array:
-    """Return a field of `History` at each run's best validation, [runs]."""
-    return np.array([getattr(run.history, measure)[run.history.best] for run in runs])
+def saturation(X: Array, ws: Weights, activation: Activation) -> Array:
+    """Return the share of each hidden layer's activations that are saturated, [hidden layers].
 
+    Saturated is where the slope is below a tenth of that just above z = 0, the steepest of all;
+    for ReLU that is where a unit is off.
 
-def compare(values: Sequence[float], baseline: Sequence[float], digits: int = 4) -> str:
-    """Say how values differ from a baseline's of the same seeds, in words.
-
-    A difference is called one only where every seed agrees on its sign.
+    Args:
+        X: inputs [N, inputs].
+        ws, activation: the network.
     """
-    differences = np.subtract(values, baseline)
-    mean, n = differences.mean(), len(differences)
-    word = "lower" if mean < 0 else "higher"
-    agreeing = int(np.sum(np.sign(differences) == np.sign(mean)))
-    claim = f"**{word}** in" if agreeing == n else f"**not clearly different**: {word} in only"
-    return f"{claim} {agreeing} of {n} seeds, by {abs(mean):.{digits}f} on average"
+    steepest = activation.slope(activation.function(np.array(1e-9)))
+    hidden = forward(X, ws, activation)[1:-1]
+    return np.array([np.mean(activation.slope(a) < SATURATED * steepest) for a in hidden])
+
+
+def measure(run: Run, X_train: Array, Y_train: Array) -> dict[str, Any]:
+    """Return what the report's tables tell of a run, at its best weights unless they say otherwise.
+
+    Args:
+        run: a finished training.
+        X_train, Y_train: the inputs [N, inputs] and one-hot labels [N, K] it was trained on.
+    """
+    history, activation = run.history, run.experiment.activation
+    val_loss, val_accuracy = history.val_loss[history.best], history.val_accuracy[history.best]
+    train_loss, train_accuracy = evaluate(X_train, Y_train, run.best_weights, activation)
+    last_loss, _ = evaluate(X_train, Y_train, run.last_weights, activation)
+    return {
+        "network": run.experiment.label,
+        "parameters": count_parameters(run.best_weights),
+        f"steps to loss {TARGET_LOSS}": steps_until(run, TARGET_LOSS),
+        "best step": int(history.steps[history.best]),
+        "last step": int(history.steps[-1]),
+        "last epoch": int(np.ceil(history.steps[-1] * run.experiment.batch_size / len(X_train))),
+        "training loss": train_loss,
+        "validation loss": val_loss,
+        "training accuracy": train_accuracy,
+        "validation accuracy": val_accuracy,
+        "last validation loss": history.val_loss[-1],
+        "last validation accuracy": history.val_accuracy[-1],
+        "gap": val_loss - train_loss,
+        "gap at the end": history.val_loss[-1] - last_loss,
+        "saturated at the end": saturation(X_train, run.last_weights, activation).mean(),
+    }
+
+
+def measure_all(
+    runs: Mapping[str, Sequence[Run]], X_train: Array, Y_train: Array
+) -> dict[str, list[dict[str, Any]]]:
+    """Return `measure` of every run, by the name of the experiment."""
+    return {name: [measure(run, X_train, Y_train) for run in runs[name]] for name in runs}
+
+
+def column(measured: Sequence[Mapping[str, Any]], name: str) -> Array:
+    """Return one of the measures of the runs of an experiment, [runs]."""
+    return np.array([measures[name] for measures in measured])
+
+
+def measures_table(
+    measured: Mapping[str, Sequence[Mapping[str, Any]]], columns: Sequence[str]
+) -> Markdown:
+    """Return a table with the mean and, over several seeds, the standard deviation.
+
+    Args:
+        measured: what `measure` returned for the runs of each experiment.
+        columns: which of it to show.
+    """
+    rows = [
+        [of_one[0]["network"], *(spread(column(of_one, name)) for name in columns)]
+        for of_one in measured.values()
+    ]
+    return table(["network", *columns], rows)
+
+
+def spread(values: Array) -> str:
+    """Return mean and, of several values, standard deviation; counts without digits."""
+    if np.isinf(values).any():
+        return "never"
+    digits = 0 if np.issubdtype(values.dtype, np.integer) else 4
+    std = f" ± {np.std(values, ddof=1):,.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):,.{digits}f}{std}"
+
+
+def compare(
+    measured: Sequence[Mapping[str, Any]], baseline: Sequence[Mapping[str, Any]], name: str
+) -> str:
+    """Say in words how a measure differs from a baseline's.
+
+    It is called lower or higher only where all pairs of runs, one a seed, agree on that.
+    """
+    differences = column(measured, name) - column(baseline, name)
+    sign = int(np.sign(differences.mean()))
+    by = f"by {spread(differences * sign)}"
+    agreeing = np.sign(differences) == sign
+    if not sign:
+        return f"the same {name}"
+    word = "lower" if sign < 0 else "higher"
+    if agreeing.all():
+        return f"**{word} {name}** ({by})"
+    return f"no clear difference in {name} ({word} {by}, but in {agreeing.sum()} seeds only)"
+
+
+def claims(
+    measured: Mapping[str, Sequence[Mapping[str, Any]]],
+    pairs: Sequence[tuple[str, str]],
+    names: Sequence[str],
+) -> Markdown:
+    """Return one item a pair (experiment, baseline), saying how each named measure differs."""
+    return Markdown(
+        "\n".join(
+            f"- **{new}** against {old}, over {len(measured[new])} seeds: "
+            + ", ".join(compare(measured[new], measured[old], name) for name in names)
+            + "."
+            for new, old in pairs
+        )
+    )
 
 
 TASK_2C = Experiment("Task 2c")
 TASK_3 = add_one_by_one(
     TASK_2C,
     [
-        {"name": "Task 3a", "draw": fan_in_normal, "line": ("#E69F00", "--")},
-        {"name": "Task 3b", "activation": IMPROVED_SIGMOID, "line": ("#56B4E9", "-.")},
+        {
+            "name": "Task 3a",
+            "change": "improved init",
+            "draw": fan_in_normal,
+            "line": ("#E69F00", "--"),
+        },
+        {
+            "name": "Task 3b",
+            "change": "+ improved sigmoid",
+            "activation": IMPROVED_SIGMOID,
+            "line": ("#56B4E9", "-."),
+        },
         {
             "name": "Task 3c",
+            "change": "+ momentum",
             "update": momentum,
             "learning_rate": 0.02,
             "line": ("#0072B2", "-"),

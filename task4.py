@@ -1,12 +1,13 @@
 """Task 4: other topologies, their parameter counts, ReLU, and what happens layer by layer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 import numpy as np
 from IPython.display import Markdown
 
-from task2 import Run, evaluate
+from task2 import Run, count_parameters
 from task2a import (
     NUM_CLASSES,
     SIGMOID,
@@ -17,20 +18,8 @@ from task2a import (
     forward,
     initialize_weights,
 )
-from task3 import TASK_3, at_best
+from task3 import TASK_3, column, spread
 from utils import table
-
-
-def count_parameters(ws: Weights, *, bias_in_every_layer: bool = False) -> int:
-    """Count the entries of all weight matrices, the bias row of the first one included.
-
-    Args:
-        ws: one matrix per layer.
-        bias_in_every_layer: count also a bias for each unit of the later layers, which the
-            textbook's network has and this one has not.
-    """
-    later_biases = sum(w.shape[1] for w in ws[1:]) if bias_in_every_layer else 0
-    return sum(w.size for w in ws) + later_biases
 
 
 def largest_width(budget: int, hidden_layers: int, *, bias_in_every_layer: bool = False) -> int:
@@ -61,8 +50,6 @@ def relu(z: Array) -> Array:
 
 RELU = Activation("ReLU", relu, lambda a: (a > 0).astype(a.dtype))
 
-SATURATED = 0.1  # of the steepest slope
-
 
 def gradient_rms(X: Array, Y: Array, ws: Weights, activation: Activation) -> Array:
     """Return the root mean square of each layer's gradient entries, [layers].
@@ -76,63 +63,28 @@ def gradient_rms(X: Array, Y: Array, ws: Weights, activation: Activation) -> Arr
     return np.array([np.sqrt(np.mean(g**2)) for g in gradients])
 
 
-def saturation(X: Array, ws: Weights, activation: Activation) -> Array:
-    """Return each hidden layer's share of saturated activations, [hidden layers].
-
-    Saturated is where the slope is below a tenth of that just above z = 0, the steepest of all;
-    for ReLU that is where a unit is off.
-    """
-    steepest = activation.slope(activation.function(np.array(1e-9)))
-    hidden = forward(X, ws, activation)[1:-1]
-    return np.array([np.mean(activation.slope(a) < SATURATED * steepest) for a in hidden])
-
-
-def spread(values: Array, digits: int) -> str:
-    """Return the mean and, of several runs, the standard deviation, as text."""
-    std = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{std}"
+def snapshots_by_layer(
+    run: Run, statistic: Callable[[Weights, Activation], Array]
+) -> dict[str, Array]:
+    """Return a statistic [layers] of the weights kept during training, by the steps done."""
+    return {
+        f"{step:,} steps": statistic(ws, run.experiment.activation)
+        for step, ws in run.snapshots.items()
+    }
 
 
-def results_table(runs: Mapping[str, Sequence[Run]], X_train: Array, Y_train: Array) -> Markdown:
-    """Return a table of all runs, at their best weights, mean and standard deviation over seeds.
-
-    Args:
-        runs: the runs of each experiment, one a seed.
-        X_train, Y_train: inputs [N, inputs] and one-hot labels [N, K] they were trained on.
-    """
-    header = ["network", "parameters", "steps", "epochs", "training loss", "validation loss"]
-    rows = []
-    for of_one in runs.values():
-        experiment = of_one[0].experiment
-        steps = np.array([run.history.steps[-1] for run in of_one])
-        train = [evaluate(X_train, Y_train, r.best_weights, experiment.activation) for r in of_one]
-        train_loss, train_accuracy = np.transpose(train)
-        rows.append(
-            [
-                experiment.label,
-                f"{count_parameters(of_one[0].best_weights):,}",
-                f"{steps.mean():,.0f}",
-                f"{steps.mean() * experiment.batch_size / len(X_train):.1f}",
-                spread(train_loss, 4),
-                spread(at_best(of_one, "val_loss"), 4),
-                spread(100 * train_accuracy, 2),
-                spread(100 * at_best(of_one, "val_accuracy"), 2),
-            ]
-        )
-    return table([*header, "training accuracy (%)", "validation accuracy (%)"], rows)
-
-
-# (validation loss, accuracy, epoch of the stop) that correct public hand-ins report, single runs
+# what correct public hand-ins report, from the least to the greatest; mostly for the last weights
+PUBLISHED_MEASURES = ("last validation loss", "last validation accuracy", "last epoch")
 PUBLISHED = {
-    "Task 2c": ("0.288 to 0.298", "91.5 to 91.8 %", "47 to 50"),
-    "Task 3a": ("0.137 to 0.148", "95.5 to 95.9 %", "42 to 50"),
-    "Task 3b": ("0.135 to 0.186", "96.0 to 96.4 %", "15 to 28"),
-    "Task 3c": ("0.136 to 0.184", "95.8 to 96.5 %", "13 to 19"),
-    "Task 4a": ("0.19 to 0.224", "94.5 to 95.2 %", "15 to 25"),
-    "Task 4b": ("0.121 to 0.131", "96.6 to 97.0 %", "17 to 29"),
-    "Task 4d": ("0.172", "96.4 to 96.5 %", "15"),
-    "Task 4e": ("0.229 to 0.236", "94.8 %", "32"),
-    "Task 4f, ten layers": ("0.21 to 0.25", "96.3 to 96.7 %", "not given"),
+    "Task 2c": ((0.288, 0.298), (0.915, 0.918), (47, 50)),
+    "Task 3a": ((0.137, 0.148), (0.955, 0.959), (42, 50)),
+    "Task 3b": ((0.135, 0.186), (0.960, 0.964), (15, 28)),
+    "Task 3c": ((0.136, 0.184), (0.958, 0.965), (13, 19)),
+    "Task 4a": ((0.19, 0.224), (0.945, 0.952), (15, 25)),
+    "Task 4b": ((0.121, 0.131), (0.966, 0.970), (17, 29)),
+    "Task 4d": ((0.172, 0.172), (0.964, 0.965), (15, 15)),
+    "Task 4e": ((0.229, 0.236), (0.948, 0.948), (32, 32)),
+    "Task 4f deep": ((0.21, 0.25), (0.963, 0.967), None),
 }
 SEED_REPORT = {  # the final network of the seed report, Task 3c here
     "training loss": 0.01875,
@@ -141,17 +93,37 @@ SEED_REPORT = {  # the final network of the seed report, Task 3c here
     "validation accuracy": 0.9575,
 }
 
+
+def published_table(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markdown:
+    """Return a table of our means beside what is published; bold is outside of it."""
+    rows = []
+    for name, ranges in PUBLISHED.items():
+        row = [name]
+        for measure, limits in zip(PUBLISHED_MEASURES, ranges, strict=True):
+            values = column(measured[name], measure)
+            if limits is None:
+                row += [spread(values), "not given"]
+                continue
+            low, high = limits
+            inside = low <= values.mean() <= high
+            row += [spread(values) if inside else f"**{spread(values)}**", f"{low:g} to {high:g}"]
+        rows.append(row)
+    header = [text for measure in PUBLISHED_MEASURES for text in (measure, "published")]
+    return table(["network", *header], rows)
+
+
 TASK_3C = TASK_3[-1]
-TEN_LAYERS = (*[64] * 10, NUM_CLASSES)
-TASK_4A = TASK_3C._replace(name="Task 4a", neurons_per_layer=(32, 10), line=("#CC79A7", "--"))
-TASK_4B = TASK_3C._replace(name="Task 4b", neurons_per_layer=(128, 10), line=("#000000", "-."))
-TASK_4D = TASK_3C._replace(name="Task 4d", neurons_per_layer=(59, 59, 10), line=("#E69F00", "--"))
-TASK_4E = TASK_3C._replace(name="Task 4e", neurons_per_layer=TEN_LAYERS, line=("#D55E00", "--"))
-PLAIN_SIGMOID = TASK_4E._replace(
-    name="Task 4e, plain sigmoid", activation=SIGMOID, line=("#000000", ":")
+SHALLOW = TASK_3C._replace(change="")
+DEEP = SHALLOW._replace(name="Task 4e", neurons_per_layer=(*[64] * 10, 10), line=("#D55E00", "--"))
+DEEP_SIGMOID = DEEP._replace(
+    name="Task 4e sigmoid", change="plain sigmoid", activation=SIGMOID, line=("#000000", ":")
 )
-TASK_4F = [
-    TASK_3C._replace(name="Task 4f", activation=RELU, line=("#56B4E9", "-.")),
-    TASK_4E._replace(name="Task 4f, ten layers", activation=RELU, line=("#009E73", ":")),
+TASK_4 = [
+    SHALLOW._replace(name="Task 4a", neurons_per_layer=(32, 10), line=("#CC79A7", "--")),
+    SHALLOW._replace(name="Task 4b", neurons_per_layer=(128, 10), line=("#000000", "-.")),
+    SHALLOW._replace(name="Task 4d", neurons_per_layer=(59, 59, 10), line=("#E69F00", "--")),
+    DEEP,
+    DEEP_SIGMOID,
+    SHALLOW._replace(name="Task 4f", change="ReLU", activation=RELU, line=("#56B4E9", "-.")),
+    DEEP._replace(name="Task 4f deep", change="ReLU", activation=RELU, line=("#009E73", ":")),
 ]
-TASK_4 = [TASK_4A, TASK_4B, TASK_4D, TASK_4E, PLAIN_SIGMOID, *TASK_4F]

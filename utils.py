@@ -181,25 +181,28 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
         yield show
 
 
-def plot_runs(runs: Mapping[str, Sequence], limits: tuple[float, float] = (0.8, 1.0)) -> Figure:
+def plot_runs(runs: Mapping[str, Sequence], *names: str) -> Figure:
     """Plot loss and accuracy, training beside validation, against the gradient steps.
 
     Args:
         runs: the `task2.Run`s of each experiment, one a seed. A line is their mean up to where
             the first of them stops, and its band their range.
-        limits: of the accuracy axes.
+        names: which of the experiments, all of them by default.
     """
     with style.context(FIGURE_STYLE):
-        figure = Figure(figsize=(7, 5), layout="constrained")
-        axes = figure.subplots(2, 2, sharex=True, sharey="row")
+        figure = Figure(figsize=(7, 5.2), layout="constrained")
+        axes = figure.subplots(2, 2, sharex=True)
         for row, measure in zip(axes, ("loss", "accuracy"), strict=True):
             for ax, split in zip(row, ("train", "val"), strict=True):
-                for of_one in runs.values():
-                    plot_band(ax, of_one, f"{split}_{measure}")
-        axes[0, 0].set(title="training", ylabel="cross entropy per example [nats]", yscale="log")
+                for name in names or runs:
+                    plot_band(ax, runs[name], f"{split}_{measure}")
+        axes[0, 0].set(title="training", ylabel="cross entropy\nper example [nats]")
         axes[0, 1].set(title="validation")
-        axes[1, 0].set(xlabel="gradient steps", ylabel="accuracy", ylim=limits)
-        axes[1, 1].set(xlabel="gradient steps")
+        axes[1, 0].set(ylabel="accuracy")
+        for ax in axes[0]:
+            ax.set_yscale("log")
+        for ax in axes[1]:
+            ax.set(xlabel="gradient steps", ylim=(0.8, 1.005))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=3)
     return figure
@@ -212,7 +215,8 @@ def plot_band(ax: Axes, runs: Sequence, measure: str) -> None:
     values = np.round([getattr(run.history, measure)[:length] for run in runs], 6)
     (color, dash), label = runs[0].experiment.line, runs[0].experiment.label
     ax.plot(steps, values.mean(axis=0), dash, color=color, label=label)
-    ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
+    if len(runs) > 1:
+        ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
 
 
 def plot_layers(

@@ -1,0 +1,318 @@
+"""Tamper with copies of the stored notebook: each must be refused, and the honest ones pass."""
+
+import base64
+import copy
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from PIL import Image, ImageDraw
+
+from tests.strict import file_problems, output_differences
+
+ROOT = Path(__file__).resolve().parent.parent
+STORED = json.loads((ROOT / "assignment2.ipynb").read_text(encoding="utf-8"))
+
+
+def problems(notebook: dict) -> list[str]:
+    """Return what is refused in a copy whose cells, rerun, show what the stored ones do."""
+    rerun = {cell["id"]: cell.get("outputs", []) for cell in STORED["cells"]}
+    found = file_problems(notebook, ROOT)
+    for cell in notebook["cells"]:
+        found += output_differences(cell.get("outputs", []), rerun.get(cell["id"], []))
+    return found
+
+
+def cell_with(notebook: dict, kind: str) -> dict:
+    """Return the first cell with an output of that kind: a stream's name or a mime type."""
+    return next(
+        cell
+        for cell in notebook["cells"]
+        for output in cell.get("outputs", [])
+        if kind in (output.get("name"), *output.get("data", {}))
+    )
+
+
+def output_with(notebook: dict, kind: str) -> dict:
+    """Return the first output of that kind."""
+    outputs = cell_with(notebook, kind)["outputs"]
+    return next(o for o in outputs if kind in (o.get("name"), *o.get("data", {})))
+
+
+def code(notebook: dict, number: int = 1) -> dict:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"][number]
+
+
+def prose(notebook: dict) -> dict:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"][1]
+
+
+def add_text(cell: dict, text: str) -> None:
+    cell["source"] = "".join(cell["source"]) + text
+
+
+def picture(notebook: dict) -> Image.Image:
+    data = base64.b64decode(output_with(notebook, "image/png")["data"]["image/png"])
+    return Image.open(io.BytesIO(data)).convert("RGBA")
+
+
+def store_picture(notebook: dict, image: Image.Image, **options: object) -> None:
+    file = io.BytesIO()
+    image.save(file, "png", **options)
+    encoded = base64.b64encode(file.getvalue()).decode()
+    output_with(notebook, "image/png")["data"]["image/png"] = encoded
+
+
+def replace(notebook: dict, kind: str, old: str, new: str) -> None:
+    """Replace a piece of text in the first output of that kind."""
+    output = output_with(notebook, kind)
+    place, key = (output, "text") if "text" in output else (output["data"], kind)
+    text = "".join(place[key])
+    assert old in text
+    place[key] = text.replace(old, new, 1)
+
+
+def edit_picture(notebook: dict) -> None:
+    image = picture(notebook)
+    ImageDraw.Draw(image).rectangle([60, 60, 63, 63], fill="red")
+    store_picture(notebook, image)
+
+
+def set_metadata(choose: Callable[[dict], dict], metadata: dict) -> Callable[[dict], object]:
+    return lambda notebook: choose(notebook)["metadata"].update(copy.deepcopy(metadata))
+
+
+def append_output(output: dict) -> Callable[[dict], object]:
+    return lambda notebook: code(notebook)["outputs"].append(copy.deepcopy(output))
+
+
+def append_source(choose: Callable[[dict], dict], text: str) -> Callable[[dict], object]:
+    return lambda notebook: add_text(choose(notebook), text)
+
+
+TAMPERINGS = {
+    # texts
+    "stream_digit": lambda nb: replace(nb, "stdout", "True", "true"),
+    "result_number": lambda nb: (
+        replace(nb, "text/markdown", "50,880", "50,881")
+        if "50,880" in str(output_with(nb, "text/markdown"))
+        else replace(nb, "text/markdown", "0.", "1.")
+    ),
+    "plain_text": lambda nb: replace(nb, "text/plain", "Loss", "Gain"),
+    "hidden_by_carriage_return": lambda nb: replace(nb, "stdout", "True", "False\rTrue"),
+    "hidden_by_backspace": lambda nb: replace(nb, "stdout", "True", "x\bTrue"),
+    "hidden_by_escape": lambda nb: replace(nb, "stdout", "True", "\x1b[8mTrue\x1b[0m"),
+    "trailing_space": lambda nb: replace(nb, "stdout", "True\n", "True \n"),
+    "stream_renamed": lambda nb: output_with(nb, "stdout").update(name="stderr"),
+    # pictures
+    "svg_edited": lambda nb: replace(nb, "image/svg+xml", "</svg>", "<text>97</text></svg>"),
+    "svg_removed": lambda nb: output_with(nb, "image/svg+xml")["data"].pop("image/svg+xml"),
+    "png_removed": lambda nb: output_with(nb, "image/png")["data"].pop("image/png"),
+    "png_broken": lambda nb: output_with(nb, "image/png")["data"].update({"image/png": "AAAA"}),
+    "png_replaced": lambda nb: store_picture(nb, Image.new("RGBA", (700, 500), "white")),
+    "png_edited": edit_picture,
+    "png_over_text": lambda nb: output_with(nb, "text/markdown")["data"].update(
+        output_with(nb, "image/png")["data"]
+    ),
+    "png_animated": lambda nb: store_picture(
+        nb, picture(nb), save_all=True, append_images=[Image.new("RGBA", picture(nb).size, "red")]
+    ),
+    "png_resized": lambda nb: store_picture(nb, picture(nb).reduce(2)),
+    # order, additions, removals
+    "outputs_reversed": lambda nb: cell_with(nb, "image/png")["outputs"].reverse(),
+    "output_removed": lambda nb: cell_with(nb, "image/png")["outputs"].pop(),
+    "outputs_and_count_removed": lambda nb: cell_with(nb, "stdout").update(
+        outputs=[], execution_count=None
+    ),
+    "all_outputs_removed": lambda nb: [
+        c.update(outputs=[], execution_count=None) for c in nb["cells"] if c["cell_type"] == "code"
+    ],
+    "output_repeated": lambda nb: cell_with(nb, "image/png")["outputs"].append(
+        output_with(nb, "image/png")
+    ),
+    "stream_added": append_output({"output_type": "stream", "name": "stdout", "text": "passed"}),
+    "stderr_added": append_output({"output_type": "stream", "name": "stderr", "text": "!"}),
+    "html_added": append_output(
+        {"output_type": "display_data", "data": {"text/html": "<b>97</b>"}, "metadata": {}}
+    ),
+    "empty_output_added": append_output(
+        {"output_type": "display_data", "data": {"text/html": ""}, "metadata": {}}
+    ),
+    "error_added": append_output(
+        {"output_type": "error", "ename": "E", "evalue": "", "traceback": []}
+    ),
+    "html_over_result": lambda nb: output_with(nb, "text/markdown")["data"].update(
+        {"text/html": "<b>0.97</b>"}
+    ),
+    "display_for_result": lambda nb: output_with(nb, "text/markdown").update(
+        output_type="display_data"
+    ),
+    # metadata that change what is displayed
+    "output_isolated": set_metadata(
+        lambda nb: output_with(nb, "text/markdown"), {"isolated": True}
+    ),
+    "figure_width": lambda nb: output_with(nb, "image/png")["metadata"]["image/png"].update(
+        width=1
+    ),
+    "figure_alt": lambda nb: output_with(nb, "image/png")["metadata"]["image/png"].update(alt=""),
+    "cell_collapsed": set_metadata(code, {"collapsed": True}),
+    "outputs_hidden": set_metadata(code, {"jupyter": {"outputs_hidden": True}}),
+    "source_hidden": set_metadata(code, {"jupyter": {"source_hidden": True}}),
+    "scrolled": set_metadata(code, {"scrolled": True}),
+    "tag_ignore": set_metadata(code, {"tags": ["nbval-ignore-output"]}),
+    "tag_skip": set_metadata(code, {"tags": ["nbval-skip"]}),
+    "tag_raises": set_metadata(code, {"tags": ["raises-exception"]}),
+    "tag_remove": set_metadata(prose, {"tags": ["remove_cell"]}),
+    "heading_collapsed": set_metadata(prose, {"jp-MarkdownHeadingCollapsed": True}),
+    "timing_abused": set_metadata(code, {"execution": {"note": "accuracy 0.97"}}),
+    "notebook_title": set_metadata(lambda nb: nb, {"title": "97 %"}),
+    "notebook_widgets": set_metadata(lambda nb: nb, {"widgets": {}}),
+    "kernel_other": set_metadata(
+        lambda nb: nb, {"kernelspec": {"name": "mine", "display_name": ""}}
+    ),
+    "lexer_other": set_metadata(lambda nb: nb, {"language_info": {"name": "text"}}),
+    # execution counts
+    "counts_scrambled": lambda nb: code(nb, 1).update(execution_count=3),
+    "counts_missing": lambda nb: code(nb, 1).update(execution_count=None),
+    "counts_shifted": lambda nb: [
+        c.update(execution_count=c["execution_count"] + 1)
+        for c in nb["cells"]
+        if c["cell_type"] == "code"
+    ],
+    "result_count": lambda nb: output_with(nb, "text/markdown").update(execution_count=99),
+    # markers, and cells that know where they run
+    "marker_ignore": append_source(code, "\n# NBVAL_IGNORE_OUTPUT"),
+    "marker_skip": append_source(code, "\n# NBVAL_SKIP"),
+    "marker_old": append_source(code, "\n#PYTEST_VALIDATE_IGNORE_OUTPUT"),
+    "asks_environment": append_source(code, "\nimport os\nos.environ.get('X')"),
+    "asks_modules": append_source(code, "\nimport sys; sys.modules"),
+    "asks_through_numpy": append_source(code, "\nnp.os"),
+    "asks_kernel": append_source(code, "\nget_ipython().parent_header"),
+    "asks_history": append_source(code, "\nlen(In)"),
+    "asks_by_getattr": append_source(code, "\ngetattr(np, 'o' + 's')"),
+    "asks_by_dunder": append_source(code, "\nnp.__builtins__"),
+    "asks_shell": append_source(code, "\n!env"),
+    "captures": lambda nb: code(nb).update(source="%%capture\n" + "".join(code(nb)["source"])),
+    # numbers that nothing computes
+    "number_in_prose": append_source(prose, " The accuracy is 0.9712."),
+    "percent_in_prose": append_source(prose, " It is 5 %."),
+    "count_in_prose": append_source(prose, " It stops after 31,250 steps."),
+    "number_in_mathematics": append_source(prose, " $C = 0.1471$"),
+    "number_in_other_digits": append_source(prose, " \uff19\uff17"),
+    "number_in_comment": append_source(code, "\n# accuracy 0.9712"),
+    "number_in_string": append_source(code, "\nMarkdown('accuracy 0.9712')"),
+    "number_in_fstring": append_source(code, "\nMarkdown(f'{mean} 0.9712')"),
+    "number_in_code": append_source(code, "\nprint(0.9712)"),
+    # cells
+    "attachment": lambda nb: prose(nb).update(attachments={"a.png": {"image/png": "AAAA"}}),
+    "picture_in_prose": append_source(prose, "\n\n![accuracy](a.png)"),
+    "markup_in_prose": append_source(prose, "\n<style>.output {display: none}</style>"),
+    "comment_in_prose": append_source(prose, "\n<!-- hidden -->"),
+    "fence_in_prose": append_source(prose, "\n```\nresult\n```"),
+    "invisible_in_prose": append_source(prose, "\u200b"),
+    "code_to_text": lambda nb: (
+        [code(nb).pop(key) for key in ("outputs", "execution_count")]
+        + [code(nb).update(cell_type="markdown")]
+    ),
+    "raw_cell": lambda nb: nb["cells"].append(
+        {"cell_type": "raw", "id": "raw", "metadata": {}, "source": "97"}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+def test_tampered_notebook_is_refused(name):
+    notebook = copy.deepcopy(STORED)
+    TAMPERINGS[name](notebook)
+    assert problems(notebook)
+
+
+def test_stored_notebook_is_accepted():
+    assert problems(STORED) == []
+
+
+def test_streams_split_elsewhere_are_accepted():
+    notebook = copy.deepcopy(STORED)
+    cell = cell_with(notebook, "stdout")
+    text = "".join(cell["outputs"][0]["text"])
+    cell["outputs"] = [{**cell["outputs"][0], "text": part} for part in (text[:5], text[5:])]
+    assert problems(notebook) == []
+
+
+def test_picture_encoded_otherwise_is_accepted():
+    notebook = copy.deepcopy(STORED)
+    store_picture(notebook, picture(notebook), compress_level=1)
+    assert problems(notebook) == []
+
+
+def test_recorded_times_are_accepted():
+    notebook = copy.deepcopy(STORED)
+    times = {"shell.execute_reply": "2026-01-31T12:00:00.123456Z"}
+    code(notebook)["metadata"]["execution"] = times
+    assert problems(notebook) == []
+
+
+def test_message_names_cell_and_difference():
+    notebook = copy.deepcopy(STORED)
+    TAMPERINGS["number_in_prose"](notebook)
+    (message,) = problems(notebook)
+    assert prose(notebook)["id"] in message
+    assert "0.9712" in message
+
+
+# what nbval itself makes of a small notebook that uses our functions
+CELLS = [
+    "%run utils.py",
+    "print(1 + 1)\ndisplay(Markdown('between'))\nprint(2 + 2)",
+    "figure = Figure(figsize=(2, 1))\nfigure.subplots().plot([0, 1])\nshow(figure, 'a line')",
+]
+REFUSED = {
+    "number": lambda nb: nb.cells[1].outputs[0].update(text="3\n"),
+    "order": lambda nb: nb.cells[1].outputs.reverse(),
+    "picture": lambda nb: nb.cells[2].outputs[0].data.update({"image/png": "AAAA"}),
+    "alt": lambda nb: nb.cells[2].outputs[0].metadata["image/png"].update(alt="97"),
+    "count": lambda nb: nb.cells[2].update(execution_count=7),
+    "source": lambda nb: nb.cells[1].update(source="print(1 + 2)"),
+}
+
+
+@pytest.fixture(scope="module")
+def nbval_report(tmp_path_factory):
+    """Names of the notebooks of which something failed under `pytest --nbval`."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "tests").mkdir()
+    for name in ("conftest.py", "pyproject.toml", "utils.py", "tests/strict.py"):
+        shutil.copy(ROOT / name, folder / name)
+    cells = [nbformat.v4.new_code_cell(source, id=f"c{i}") for i, source in enumerate(CELLS)]
+    metadata = {"kernelspec": STORED["metadata"]["kernelspec"]}
+    honest = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    NotebookClient(honest, resources={"metadata": {"path": folder}}).execute()
+    honest.cells[2].source = CELLS[2]
+    nbformat.write(honest, folder / "honest.ipynb")
+    for name, tamper in REFUSED.items():
+        notebook = copy.deepcopy(honest)
+        tamper(notebook)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", str(folder), "--junitxml=report.xml"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    cases = ElementTree.parse(folder / "report.xml").iter("testcase")
+    failed = {case.get("classname") for case in cases if case.find("failure") is not None}
+    return {name.removesuffix(".ipynb").split(".")[-1] for name in failed}, run.stdout
+
+
+def test_nbval_passes_honest_notebook(nbval_report):
+    failed, output = nbval_report
+    assert "honest" not in failed, output
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_nbval_refuses_tampered_notebook(nbval_report, name):
+    assert name in nbval_report[0]
