@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from nbval import plugin
+from nbval.plugin import IPyNbCell, IPyNbFile
 
 from tests.strict import file_problems, merge_streams, output_differences
 
@@ -27,32 +28,28 @@ class NotebookFile(pytest.Item):
         return self.path, None, f"{self.path.name}::file"
 
 
-class StrictFile(plugin.IPyNbFile):
-    """A notebook whose kernel cannot tell that it runs under pytest."""
-
-    def collect(self) -> Iterator[pytest.Item]:
-        """Collect the file's own test, and then its cells."""
-        yield NotebookFile.from_parent(self, name="file")
-        yield from super().collect()
-
-    def setup(self) -> None:
-        """Start the kernel without pytest's environment variables."""
-        hidden = {name: os.environ.pop(name) for name in list(os.environ) if "PYTEST" in name}
-        try:
-            super().setup()
-        finally:
-            os.environ.update(hidden)
+def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
+    """Collect the file's own test, and then its cells."""
+    yield NotebookFile.from_parent(self, name="file")
+    yield from nbval_collect(self)
 
 
-class StrictCell(plugin.IPyNbCell):
-    """A cell of which all outputs are compared, in their order."""
+def setup(self: IPyNbFile) -> None:
+    """Start a kernel that cannot tell by its environment that it runs under pytest."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if "PYTEST" in name}
+    try:
+        nbval_setup(self)
+    finally:
+        os.environ.update(hidden)
 
-    def compare_outputs(self, test: list, ref: list, skip_compare: object = None) -> bool:
-        """Tell whether the rerun's outputs `test` are the stored `ref`, and keep what differs."""
-        self.comparison_traceback = output_differences(ref, test)
-        return not self.comparison_traceback
+
+def compare_outputs(self: IPyNbCell, test: list, ref: list, skip_compare: object = None) -> bool:
+    """Tell whether the rerun's outputs are the stored ones, and keep what differs."""
+    self.comparison_traceback = output_differences(stored=ref, rerun=test)
+    return not self.comparison_traceback
 
 
-plugin.IPyNbFile = StrictFile
-plugin.IPyNbCell = StrictCell
-plugin.coalesce_streams = merge_streams  # its own loses the order and what \r hides
+nbval_collect, nbval_setup = IPyNbFile.collect, IPyNbFile.setup
+IPyNbFile.collect, IPyNbFile.setup = collect, setup
+IPyNbCell.compare_outputs = compare_outputs
+plugin.coalesce_streams = merge_streams  # its own loses the order, and what \r hides
