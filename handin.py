@@ -1,4 +1,8 @@
-"""Hand in: execute the notebook, export it as a PDF without TeX or a browser, zip the code."""
+"""Hand in: execute the notebook, export it as a PDF without TeX or a browser, zip the code.
+
+The way of a notebook: nbconvert reads it, its Markdown and outputs become HTML, pandoc turns that
+into Typst, Typst sets the PDF. Whatever cannot make the way is named on stderr with its cell.
+"""
 
 import argparse
 import base64
@@ -10,7 +14,9 @@ import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -20,12 +26,11 @@ import typst
 from bs4 import BeautifulSoup, Tag
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
-from mistune import import_plugin
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import Exporter, TemplateExporter
 from nbconvert.filters import strip_ansi
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
 from nbformat import NotebookNode
 from tqdm import tqdm
 from traitlets import List, Unicode, default
@@ -34,26 +39,24 @@ from traitlets.config import Config
 NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
 ANONYMOUS = "Anonymous"
 
-IMAGES = {
-    "image/svg+xml": ".svg",
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/gif": ".gif",
-    "image/webp": ".webp",
-}
+IMAGES = {f"image/{kind}": f".{kind}" for kind in ("png", "jpeg", "gif", "webp")}
+IMAGES = {"image/svg+xml": ".svg", **IMAGES}
 PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
-INVISIBLE = ("script", "style", "link", "meta")
+INVISIBLE = "script:not([type^='math/tex']), style, link, meta, .anchor-link"
 NOT_ON_PAPER = ("audio", "canvas", "embed", "form", "iframe", "object", "svg", "video")
 TEXT_WIDTH = 642  # CSS pixels, 17 cm
+TEXT_WIDTH_EM = 45
 
-# what MathJax knows and pandoc does not, or Typst not as pandoc writes it
+# what MathJax knows and pandoc does not, or says in another way than Typst expects
 MACROS = r"""
 \newcommand{\label}[1]{}\newcommand{\tag}[1]{\qquad(#1)}\newcommand{\hbox}[1]{\text{#1}}
 \newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\textcolor}[2]{#2}\newcommand{\require}[1]{}
-\newcommand{\vphantom}[1]{}\newcommand{\smash}[1]{#1}\newcommand{\mathbbm}[1]{\mathbb{#1}}
+\newcommand{\hphantom}[1]{\phantom{#1}}\newcommand{\vphantom}[1]{}\newcommand{\smash}[1]{#1}
+\newcommand{\fbox}[1]{\boxed{\text{#1}}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
 """
 BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
 DEFINITION = re.compile(rf"\\(?:re)?newcommand\*?\s*\{{?\\\w+\}}?\s*(?:\[\d\]\s*)?{BRACES}")
+NORM = r"(?<!\\)\\\|"
 REWRITES = (
     (r"\\def\s*(\\\w+)\s*(?=\{)", r"\\newcommand{\1}"),
     (
@@ -61,9 +64,12 @@ REWRITES = (
         r"\\newcommand{\2}{\\operatorname\1\3}",
     ),
     (r"\{\\(bf|rm|cal|it|sf|tt)\b\s*([^{}]*)\}", r"\\math\1{\2}"),
-    (r"\\begin\{Vmatrix\}", r"\\left\\|\\begin{matrix}"),
-    (r"\\end\{Vmatrix\}", r"\\end{matrix}\\right\\|"),
+    (r"\\(bf|rm|cal|it|sf|tt)\s*\{", r"\\math\1{"),
+    (r"\\m?(?:kern|skip)\s*-?[\d.]+\s*(?:mu|pt|em|ex|cm)", r"\\,"),
     (r"\{dcases\}", "{cases}"),
+    (r"\\left\s*\\\|", r"\\left\\lVert "),
+    (r"\\right\s*\\\|", r"\\right\\rVert "),
+    (rf"{NORM}(.+?){NORM}", r"\\lVert \1\\rVert "),
     (r"\n\s*\n", "\n"),
 )
 
@@ -78,6 +84,7 @@ TEMPLATE = r"""
   counter(page).display("1 / 1", both: true)
 })
 #set text(font: "New Computer Modern", size: 10.5pt, lang: "en", hyphenate: false)
+#set text(ligatures: false) // of this font's, one makes a dash of two hyphens
 #set par(justify: true, leading: 0.6em, spacing: 1.05em)
 #set smartquote(enabled: false)
 #let horizontalrule = line(length: 100%, stroke: 0.5pt + luma(60%))
@@ -89,32 +96,34 @@ TEMPLATE = r"""
   inset: (x: 10pt, y: 3pt), stroke: (left: 2pt + luma(80%)), it.body,
 )
 
-// code is boxed, an output has a bar on its left; what is too long for a line is wrapped
+// what is too long for a line is wrapped: an empty box may end one, and is not copied as text
+#show regex("\S{60,}"): token => token.text.clusters().join(box())
+
+// code is boxed, an output has a bar on its left
 #show raw: set text(font: "DejaVu Sans Mono")
 #show raw.where(block: false): set text(0.84em)
 #show raw.where(block: true): set text(7.8pt)
 #show raw.where(block: true): set par(justify: false, leading: 0.55em)
 #show raw.where(block: true): it => {
   let bars = (output: luma(70%), stderr: rgb("#c0392b"))
-  let look = if it.lang in bars {
+  let look = if it.lang in bars.keys() {
     (stroke: (left: 1.5pt + bars.at(it.lang)))
   } else {
     (fill: luma(96%), radius: 2pt, sticky: it.lines.len() < 13)
   }
-  show regex("\S{60,}"): token => token.text.clusters().join(h(0pt))
   block(width: 100%, inset: (x: 6pt, y: 5pt), breakable: it.lines.len() > 12, ..look, it)
 }
 
 #show figure: set block(above: 1.2em, below: 1.2em)
 #show figure.where(kind: table): set block(breakable: true)
 #show figure.where(kind: table): set figure.caption(position: top)
-#set table(stroke: none, inset: (x: 6pt, y: 3.5pt))
+#set table(stroke: none, inset: (x: 0.6em, y: 0.35em))
 #set table.hline(stroke: 0.5pt)
-#show table.cell.where(y: 0): strong
 #show table: it => block(stroke: (y: 0.8pt), it)
 #show table: set par(justify: false)
 #show table: set align(start)
 
+#set scale(reflow: true) // pandoc's large delimiters
 // an equation wider than the page is set smaller
 #show math.equation.where(block: true): it => layout(area => {
   let width = measure(it).width
@@ -127,12 +136,15 @@ TEMPLATE = r"""
   #authors.join([, ], last: [ and ])
   #v(1em)
 ]
+#let block = block.with(width: 100%) // pandoc's, for HTML's <div>
 $body$
 """
 
 
 class Renderer(IPythonRenderer):
     """Jupyter's Markdown as HTML that tells pandoc mathematics, footnotes and code apart."""
+
+    notes = ""  # pandoc needs identifiers that no other cell has
 
     def inline_math(self, body: str) -> str:
         """Mark a formula within a line."""
@@ -152,11 +164,11 @@ class Renderer(IPythonRenderer):
 
     def footnote_ref(self, key: str, index: int) -> str:
         """Mark where a footnote belongs."""
-        return f'<a epub:type="noteref" href="#note-{index}">{index}</a>'
+        return f'<a epub:type="noteref" href="#{self.notes}-{index}">{index}</a>'
 
     def footnote_item(self, text: str, key: str, index: int) -> str:
         """Mark what a footnote says."""
-        return f'<aside epub:type="footnote" id="note-{index}">{text}</aside>'
+        return f'<aside epub:type="footnote" id="{self.notes}-{index}">{text}</aside>'
 
     def footnotes(self, text: str) -> str:
         """Leave placing to Typst."""
@@ -165,7 +177,8 @@ class Renderer(IPythonRenderer):
 
 def markdown_html(source: str, attachments: dict | None = None) -> str:
     """Return the HTML of a cell's or an output's Markdown."""
-    renderer = Renderer(escape=False, anchor_link_text="", attachments=attachments or {})
+    renderer = Renderer(escape=False, anchor_link_text="", attachments=attachments)
+    renderer.notes = f"note-{zlib.crc32(source.encode())}"
     plugins = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
     return MarkdownWithMath(renderer, plugins=map(import_plugin, plugins)).render(source)
 
@@ -174,6 +187,65 @@ def listing(text: str, language: str) -> str:
     """Return the HTML of preformatted text; empty text leaves nothing."""
     text = strip_ansi(text).strip("\n")
     return text and f'<pre class="{escape(language)}">{escape(text)}</pre>\n'
+
+
+def data_html(mime: str, data: str, metadata: dict) -> str:
+    """Return the HTML of data of one of the preferred types, empty if nothing can be seen of it."""
+    if mime in IMAGES:
+        data = base64.b64encode(data.encode()).decode() if mime == "image/svg+xml" else data
+        about = {**metadata, **metadata.get(mime, {})}
+        names = [name for name in ("alt", "width") if name in about]
+        attributes = "".join(f' {name}="{escape(str(about[name]))}"' for name in names)
+        return f'<p><img class="output" src="data:{mime};base64,{data}"{attributes}></p>\n'
+    if mime == "text/html":
+        soup = BeautifulSoup(data, "html.parser")
+        return data if soup.get_text(strip=True) or soup(["img", *NOT_ON_PAPER]) else ""
+    return listing(data, "output") if mime == "text/plain" else markdown_html(data)
+
+
+def output_html(output: NotebookNode, cell: int) -> str:
+    """Return the HTML of an output, of the first of its types that paper can show."""
+    if output.output_type == "stream":
+        return listing(output.text, "stderr" if output.name == "stderr" else "output")
+    if output.output_type == "error":
+        report(cell, f"its output is an error, {output.ename}")
+        return listing("\n".join(output.traceback), "stderr")
+    data = {mime: content for mime, content in output.data.items() if content}
+    known = [mime for mime in PREFERRED if mime in data]
+    shown = {mime: data_html(mime, data[mime], output.metadata) for mime in known}
+    mime = next((mime for mime in known if shown[mime]), "")
+    if mime not in ("", "text/plain"):
+        return shown[mime]
+    for other in sorted(data.keys() - {mime}):
+        report(cell, f"{other} output cannot be set, its {mime or 'source'} is shown")
+    return shown.get(mime) or listing(
+        "\n".join(f"{mime}: {str(content)[:300]}" for mime, content in data.items()), "output"
+    )
+
+
+def cell_html(cell: NotebookNode, number: int, language: str) -> str:
+    """Return the HTML of a cell and its outputs; no language leaves the code out."""
+    if cell.cell_type == "markdown":
+        return markdown_html(cell.source, cell.get("attachments"))
+    if cell.cell_type == "raw":
+        mime = cell.metadata.get("raw_mimetype") or cell.metadata.get("format")
+        mime = mime if mime in ("text/markdown", "text/html") else "text/plain"
+        return data_html(mime, cell.source, {})
+    code = listing(cell.source, language) if language else ""
+    return code + "".join(output_html(output, number) for output in cell.outputs)
+
+
+def report(where: Tag | int, message: str) -> None:
+    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
+    cell = where if isinstance(where, int) else where.find_parent("cell")["n"]
+    print(f"warning: cell {cell}: {message}", file=sys.stderr)
+
+
+def show_source(tag: Tag, source: str, what: str) -> None:
+    """Put in place of a tag the source that cannot be translated."""
+    report(tag, f"{what} cannot be set, its source is shown: {source.strip()[:300]}")
+    name = "pre" if "display" in tag.get("type", "") else "code"
+    tag.replace_with(BeautifulSoup(f"<{name}>{escape(source.strip())}</{name}>", "html.parser"))
 
 
 def pandoc(html: str, directory: str, *options: str) -> tuple[str, list[str]]:
@@ -187,87 +259,14 @@ def pandoc(html: str, directory: str, *options: str) -> tuple[str, list[str]]:
         verify_format=False,
         sandbox=True,
     )
-    messages = json.loads(log.read_text("utf-8"))
-    return body, [m["contents"] for m in messages if m["type"] == "CouldNotConvertTeXMath"]
-
-
-def image(data: str, mime: str, metadata: dict) -> str:
-    """Return the HTML of an output's picture with its alternative text and width."""
-    if mime == "image/svg+xml":
-        data = base64.b64encode(data.encode()).decode()
-    about = {**metadata, **metadata.get(mime, {})}
-    attributes = {"alt": about.get("alt", ""), "width": about.get("width", "")}
-    text = "".join(f' {name}="{escape(str(value))}"' for name, value in attributes.items() if value)
-    return f'<p><img class="output" src="data:{mime};base64,{data}"{text}></p>\n'
-
-
-def html_output(data: str) -> str:
-    """Return HTML without what cannot be seen, its numbers aligned; empty if nothing is left."""
-    soup = BeautifulSoup(data, "html.parser")
-    for tag in soup.find_all(INVISIBLE):
-        tag.decompose()
-    for number in soup.select("table.dataframe td"):
-        number["style"] = "text-align: right"
-    return str(soup) if soup.get_text(strip=True) or soup.find(("img", *NOT_ON_PAPER)) else ""
-
-
-def data_html(mime: str, data: str, metadata: dict) -> str:
-    """Return the HTML of data of one of the preferred types, empty if nothing can be seen of it."""
-    match mime:
-        case "text/markdown" | "text/latex":
-            return markdown_html(data)
-        case "text/html":
-            return html_output(data)
-        case "text/plain":
-            return listing(data, "output")
-    return image(data, mime, metadata)
-
-
-def output_html(output: NotebookNode, cell: int) -> str:
-    """Return the HTML of an output, of the first of its types that paper can show."""
-    if output.output_type == "stream":
-        return listing(output.text, "stderr" if output.name == "stderr" else "output")
-    if output.output_type == "error":
-        return listing("\n".join(output.traceback), "stderr")
-    known = [mime for mime in PREFERRED if output.data.get(mime)]
-    shown = {mime: data_html(mime, output.data[mime], output.metadata) for mime in known}
-    mime, html = next(((mime, html) for mime, html in shown.items() if html), ("", ""))
-    for other in sorted(output.data):
-        if output.data[other] and mime in ("", "text/plain") and other != mime:
-            report(cell, f"{other} output cannot be set, {mime or 'its source'} is shown instead")
-            html += "" if mime else listing(f"{other}: {str(output.data[other])[:500]}", "output")
-    return html
-
-
-def cell_html(cell: NotebookNode, number: int, language: str) -> str:
-    """Return the HTML of a cell and its outputs; no language leaves the code out."""
-    match cell.cell_type:
-        case "markdown":
-            return markdown_html(cell.source, cell.get("attachments"))
-        case "raw":
-            mime = cell.metadata.get("raw_mimetype") or cell.metadata.get("format")
-            known = mime in ("text/markdown", "text/html")
-            return data_html(mime if known else "text/plain", cell.source, {})
-    code = listing(cell.source, language) if language else ""
-    return code + "".join(output_html(output, number) for output in cell.outputs)
-
-
-def report(where: Tag | int, message: str) -> None:
-    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
-    cell = where if isinstance(where, int) else where.find_parent("cell")["n"]
-    print(f"warning: cell {cell}: {message}", file=sys.stderr)
-
-
-def show_source(tag: Tag, source: str) -> None:
-    """Put in place of a tag the source that could not be translated."""
-    code = BeautifulSoup(f"<code>{escape(source)}</code>", "html.parser")
-    tag.replace_with(code)
+    failures = [m["contents"] for m in json.loads(log.read_text("utf-8")) if "TeX" in m["type"]]
+    return body.replace('delim: "||"', 'delim: "‖"'), failures  # of Vmatrix: two bars, one sign
 
 
 def rejected(formulas: list[str], directory: str) -> set[int]:
-    """Return which formulas pandoc cannot translate, or Typst not set."""
-    paragraphs = (f'<p><script type="math/tex">{formula}</script></p>' for formula in formulas)
-    body, failures = pandoc("\n".join(paragraphs), directory)
+    """Return which formulas pandoc cannot translate, or Typst cannot set."""
+    html = "\n".join(f'<p><script type="math/tex">{formula}</script></p>' for formula in formulas)
+    body, failures = pandoc(html, directory)
     lines = [" ".join(paragraph.split()) for paragraph in body.strip().split("\n\n")]
     bad = {i for i, formula in enumerate(formulas) if formula in failures}
     while True:
@@ -277,52 +276,77 @@ def rejected(formulas: list[str], directory: str) -> set[int]:
             return bad
         except typst.TypstError as error:
             found = {int(line) - 1 for line in re.findall(r"<bytes>:(\d+):", error.diagnostic)}
-            if not found - bad:
+            if found <= bad:
                 raise
             bad |= found
 
 
 def set_formulas(soup: BeautifulSoup, directory: str) -> None:
     """Expand the macros that a notebook defines; show a formula's source if it cannot be set."""
-    tags, formulas, macros = [], [], MACROS
-    for tag in soup.find_all("script", type=re.compile("^math/tex")):
-        source = tag.string or ""
+    tags, sources, macros = [], [], MACROS
+    for tag in soup.select("script[type^='math/tex']"):
+        formula = source = tag.string or ""
         for pattern, replacement in REWRITES:
-            source = re.sub(pattern, replacement, source)
-        macros += "".join(DEFINITION.findall(source))
-        source = DEFINITION.sub("", source).strip()
-        if source:
-            tags.append((tag, tag.string))
-            formulas.append(macros + source)
-            tag.string = macros + source
+            formula = re.sub(pattern, replacement, formula)
+        macros += "".join(DEFINITION.findall(formula))
+        formula = DEFINITION.sub("", formula).strip()
+        if formula:
+            tags.append(tag)
+            sources.append(source)
+            tag.string = macros + formula
         else:
             tag.decompose()
-    for i in rejected(formulas, directory) if formulas else ():
-        tag, source = tags[i]
-        report(tag, f"formula cannot be translated, its source is shown: {source.strip()}")
-        show_source(tag, source)
+    for i in sorted(rejected([tag.string for tag in tags], directory) if tags else ()):
+        show_source(tags[i], sources[i], "formula")
 
 
-def set_elements(soup: BeautifulSoup) -> None:
-    """Drop what cannot be seen; show the source of what does not exist on paper."""
-    for tag in soup.find_all(INVISIBLE):
-        if not tag.get("type", "").startswith("math/tex"):
-            tag.decompose()
-    for tag in soup.find_all(NOT_ON_PAPER):
-        report(tag, f"<{tag.name}> cannot be translated, its source is shown")
-        show_source(tag, str(tag)[:500])
+def set_tables(soup: BeautifulSoup) -> None:
+    """Align numbers as pandas does, and set a table smaller whose words do not fit side by side."""
+    for cell in soup.select("table.dataframe td"):
+        cell["style"] = "text-align: right"
+    for cell in soup.select("thead th"):
+        strong = soup.new_tag("strong")
+        strong.extend(list(cell.contents))
+        cell.append(strong)
+    for table in soup("table"):
+        rows = [
+            [max(map(len, cell.get_text().split()), default=0) for cell in row(["td", "th"])]
+            for row in table("tr")
+        ]
+        width = sum(1.2 + 0.55 * max(words) for words in zip_longest(*rows, fillvalue=0))
+        if width > TEXT_WIDTH_EM:
+            table["data-typst:text:size"] = f"{TEXT_WIDTH_EM / width:.2f}em"
 
 
-def set_images(soup: BeautifulSoup, directory: str, base: Path) -> list[tuple[str, str]]:
-    """Put every picture into a file; return the files' names and their alternative texts."""
-    alts = []
-    for number, tag in enumerate(soup.find_all("img")):
-        source, alt = tag.get("src", ""), tag.get("alt", "")
+def set_links(soup: BeautifulSoup) -> None:
+    """Keep only the identifiers that Typst can find, and the links that lead somewhere."""
+    targets = set()
+    for tag in soup.select("[id]:not(aside)"):
+        if tag["id"] in targets or not re.fullmatch(r"h\d|div", tag.name):
+            del tag["id"]
+        else:
+            targets.add(tag["id"])
+    for tag in soup.select("a:not([epub\\:type])"):
+        target = unquote(tag.get("href", ""))
+        if target.startswith("#") and target[1:] in targets:
+            tag["href"] = target
+        elif target in ("", "#") or target.startswith("#"):
+            if tag.get_text(strip=True):
+                report(tag, f"link to {target!r} leads nowhere, its text is shown")
+            tag.unwrap()
+
+
+def set_images(soup: BeautifulSoup, directory: str, base: Path) -> dict[str, str]:
+    """Put every picture into a file; return the files' names with their alternative texts."""
+    alts = {}
+    for number, tag in enumerate(soup("img")):
+        source, alt, width = tag.get("src", ""), tag.get("alt", ""), str(tag.get("width", ""))
         header, _, data = source.partition(",")
         suffix = IMAGES.get(header.removeprefix("data:").partition(";")[0])
+        file = base / unquote(source[:1000])
         if suffix:
             content = base64.b64decode(data) if "base64" in header else unquote_to_bytes(data)
-        elif (file := base / unquote(source)).suffix in IMAGES.values() and file.is_file():
+        elif file.suffix in (*IMAGES.values(), ".jpg") and file.is_file():
             suffix, content = file.suffix, file.read_bytes()
         else:
             report(tag, f"image {source[:80]!r} is no file beside the notebook, its text is shown")
@@ -330,71 +354,49 @@ def set_images(soup: BeautifulSoup, directory: str, base: Path) -> list[tuple[st
             continue
         name = f"{'output' if 'output' in tag.get('class', ()) else 'image'}-{number}{suffix}"
         Path(directory, name).write_bytes(content)
-        alts.append((name, alt))
-        width = str(tag.get("width", ""))
-        pixels = float(width.removesuffix("px")) if re.fullmatch(r"[\d.]+(px)?", width) else 0
-        tag.attrs = {"src": name} | (
-            {"width": "100%" if pixels > TEXT_WIDTH else width} if width else {}
-        )
+        alts[name] = alt
+        pixels = re.fullmatch(r"([\d.]+)(px)?", width)
+        if pixels and float(pixels[1]) > TEXT_WIDTH:
+            width = "100%"
+        tag.attrs = {"src": name} | ({"width": width} if width else {})
     return alts
 
 
-def set_links(soup: BeautifulSoup) -> None:
-    """Keep only links that lead somewhere, since Typst insists."""
-    for tag in soup.select(".anchor-link"):
-        tag.decompose()
-    targets = set()
-    for tag in soup.find_all(id=True):
-        if tag.name in ("h1", "h2", "h3", "h4", "h5", "h6", "div") and tag["id"] not in targets:
-            targets.add(tag["id"])
-        elif tag.name != "aside":
-            del tag["id"]
-    for tag in soup.find_all("a"):
-        target = unquote(tag.get("href", ""))
-        if tag.get("epub:type") or (target and target[0] != "#"):
-            continue
-        if target[1:] in targets:
-            tag["href"] = target
-        else:
-            if target:
-                report(tag, f"link to {target} leads nowhere, its text is shown")
-            tag.unwrap()
-
-
 def set_title(soup: BeautifulSoup, title: str) -> None:
-    """Make the first heading of level 1, or else this title, the only one, at the very start."""
-    heading = soup.find("h1")
-    heading = heading.extract() if heading else soup.new_tag("h1", string=title)
-    if soup.find("h1"):  # sections and title are of the same level: put sections below
-        for level in range(5, 0, -1):
-            for tag in soup.find_all(f"h{level}"):
-                tag.name = f"h{level + 1}"
+    """Put the first heading of level 1, or else this title, at the start, above all others."""
+    heading = soup.h1.extract() if soup.h1 else soup.new_tag("h1", string=title)
+    if soup.h1:  # sections of the title's level: all go one down
+        for tag in soup.find_all(re.compile(r"^h[1-5]$")):
+            tag.name = f"h{int(tag.name[1]) + 1}"
     heading.attrs = {}
     soup.insert(0, heading)
 
 
-def literal(text: str) -> str:
-    """Return a Typst string."""
-    escaped = " ".join(text.split()).replace("\\", r"\\").replace('"', r"\"")
-    return f'"{escaped}"'
-
-
-def compile_pdf(directory: str, body: str, authors: list[str], nb: NotebookNode) -> bytes:
-    """Return the PDF, with the wheel's fonts unless they lack a character."""
-    file = Path(directory, "main.typ")
-    file.write_text(body, "utf-8")
-    options = {"ignore_system_fonts": True, "sys_inputs": {"authors": json.dumps(authors)}}
-    try:  # only archival PDF insists that every character has a glyph
+def missing_characters(file: Path, **options: object) -> str:
+    """Return the characters that no font has: what only archival PDF complains about."""
+    try:
         typst.compile(str(file), pdf_standards="a-2b", **options)
     except typst.TypstError as error:
-        missing = dict.fromkeys(re.findall(r'the text `"(.+?)"` could not', error.diagnostic))
-        for text in missing:
-            cells = [n for n, cell in enumerate(nb.cells, 1) if text in str(cell)]
-            report(
-                cells[0] if cells else 0,
-                f"{text}: not in the embedded fonts, so this system's are used",
-            )
-        options["ignore_system_fonts"] = not missing
+        found = re.findall(r'the text `"(.+?)"` could not be displayed', error.diagnostic)
+        return "".join(dict.fromkeys("".join(found)))
+    return ""
+
+
+def compile_pdf(file: Path, authors: list[str], nb: NotebookNode) -> bytes:
+    """Return the PDF, with this system's fonts only if the wheel's lack a character.
+
+    Raises:
+        ValueError: Typst cannot set the document; says why.
+    """
+    options = {"ignore_system_fonts": True, "sys_inputs": {"authors": json.dumps(authors)}}
+    if missing := missing_characters(file, **options):
+        options["ignore_system_fonts"] = False
+        boxes = missing_characters(file, **options)
+        for number, cell in enumerate(nb.cells, 1):
+            if found := "".join(c for c in missing if c in str(cell)):
+                report(number, f"Typst's fonts lack {found}, this system's fonts are used instead")
+            if found := "".join(c for c in boxes if c in str(cell)):
+                report(number, f"no font of this system has {found}, an empty box is shown")
     try:
         return typst.compile(str(file), **options)
     except typst.TypstError as error:
@@ -406,7 +408,7 @@ class TypstExporter(TemplateExporter):
 
     export_from_notebook = "PDF via Typst"
     output_mimetype = "application/pdf"
-    authors = List(Unicode(), help="who hands in; default: the notebook's metadata").tag(
+    authors = List(Unicode(), help="who hands in; else the notebook's metadata say").tag(
         config=True
     )
 
@@ -439,24 +441,33 @@ class TypstExporter(TemplateExporter):
             tag.extend(list(BeautifulSoup(html, "html.parser").contents))
             soup.append(tag)
         with tempfile.TemporaryDirectory() as directory:
-            set_elements(soup)
-            set_formulas(soup, directory)
+            for tag in soup.select(INVISIBLE):
+                tag.decompose()
+            for tag in soup(NOT_ON_PAPER):
+                show_source(tag, str(tag), f"<{tag.name}>")
+            set_tables(soup)
             set_links(soup)
+            set_formulas(soup, directory)
             alts = set_images(soup, directory, Path(about.get("path") or "."))
             set_title(soup, nb.metadata.get("title") or about.get("name") or "Notebook")
-            for tag in soup.find_all("cell"):
+            for tag in soup("cell"):
                 tag.unwrap()
-            template = Path(directory, "template.typ")
+            template, main = Path(directory, "template.typ"), Path(directory, "main.typ")
             template.write_text(TEMPLATE, "utf-8")
-            body, _ = pandoc(
-                str(soup), directory, f"--template={template}", "--shift-heading-level-by=-1"
-            )
+            options = (f"--template={template}", "--shift-heading-level-by=-1")
+            body, _ = pandoc(str(soup), directory, *options)
             body = body.replace('#box(image("output', '#figure(image("output')
-            for name, alt in alts:
-                if alt:
-                    body = body.replace(f'image("{name}"', f'image("{name}", alt: {literal(alt)}')
+            for name, alt in alts.items():
+                body = body.replace(f'image("{name}"', f'image("{name}", alt: {literal(alt)}')
+            main.write_text(body, "utf-8")
             authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
-            return compile_pdf(directory, body, authors or [ANONYMOUS], nb), resources
+            return compile_pdf(main, authors or [ANONYMOUS], nb), resources
+
+
+def literal(text: str) -> str:
+    """Return a Typst string."""
+    escaped = " ".join(text.split()).replace("\\", r"\\").replace('"', r"\"")
+    return f'"{escaped}"'
 
 
 def read(path: Path) -> NotebookNode:
