@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterable
 from html import escape
 from itertools import zip_longest
 from pathlib import Path
@@ -31,21 +32,21 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import Exporter, TemplateExporter
 from nbconvert.filters import strip_ansi
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from tqdm import tqdm
-from traitlets import List, Unicode, default
-from traitlets.config import Config
+from traitlets import List, Unicode
 
 NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
 ANONYMOUS = "Anonymous"
 
-IMAGES = {f"image/{kind}": f".{kind}" for kind in ("png", "jpeg", "gif", "webp")}
-IMAGES = {"image/svg+xml": ".svg", **IMAGES}
+IMAGES = {"image/svg+xml": ".svg"}  # vectors first
+IMAGES |= {f"image/{kind}": f".{kind}" for kind in ("png", "jpeg", "gif", "webp")}
 PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
 INVISIBLE = "script:not([type^='math/tex']), style, link, meta, .anchor-link"
 NOT_ON_PAPER = ("audio", "canvas", "embed", "form", "iframe", "object", "svg", "video")
-TEXT_WIDTH = 642  # CSS pixels, 17 cm
-TEXT_WIDTH_EM = 45
+TEXT_WIDTH = 45.9  # em of 10.5 pt in 17 cm
+CSS_PIXEL = 0.75 / 10.5  # em
 
 # what MathJax knows and pandoc does not, or says in another way than Typst expects
 MACROS = r"""
@@ -71,6 +72,7 @@ REWRITES = (
     (r"\\right\s*\\\|", r"\\right\\rVert "),
     (rf"{NORM}(.+?){NORM}", r"\\lVert \1\\rVert "),
     (r"\n\s*\n", "\n"),
+    (r"(?s)\\begin\{cases\}.+?\\end\{cases\}", lambda cases: cases[0].replace("&", r"&\quad ")),
 )
 
 # a pandoc template: $$ is one dollar
@@ -119,6 +121,7 @@ TEMPLATE = r"""
 #show figure.where(kind: table): set figure.caption(position: top)
 #set table(stroke: none, inset: (x: 0.6em, y: 0.35em))
 #set table.hline(stroke: 0.5pt)
+#set table.cell(breakable: false)
 #show table: it => block(stroke: (y: 0.8pt), it)
 #show table: set par(justify: false)
 #show table: set align(start)
@@ -300,22 +303,35 @@ def set_formulas(soup: BeautifulSoup, directory: str) -> None:
         show_source(tags[i], sources[i], "formula")
 
 
+def width(texts: Iterable[str]) -> float:
+    """Estimate the width in em of a table's column whose lines these are."""
+    return 1.2 + 0.55 * max(map(len, texts), default=0)
+
+
 def set_tables(soup: BeautifulSoup) -> None:
-    """Align numbers as pandas does, and set a table smaller whose words do not fit side by side."""
+    """Align numbers as pandas does; set a table that is too wide in narrower columns or smaller."""
     for cell in soup.select("table.dataframe td"):
         cell["style"] = "text-align: right"
     for cell in soup.select("thead th"):
-        strong = soup.new_tag("strong")
-        strong.extend(list(cell.contents))
-        cell.append(strong)
+        cell.extend([soup.new_tag("strong")])
+        cell.strong.extend(cell.contents[:-1])
     for table in soup("table"):
-        rows = [
-            [max(map(len, cell.get_text().split()), default=0) for cell in row(["td", "th"])]
-            for row in table("tr")
+        rows = [[cell.get_text() for cell in row(["td", "th"])] for row in table("tr")]
+        columns = list(zip_longest(*rows, fillvalue=""))
+        if sum(map(width, columns)) <= TEXT_WIDTH:
+            continue
+        # a column needs room for its words; what is left over goes to those with long lines,
+        # which the heading does not count as
+        needs = [width(" ".join(column).split()) for column in columns]
+        wants = [
+            max(need, width(column[1:])) - need for need, column in zip(needs, columns, strict=True)
         ]
-        width = sum(1.2 + 0.55 * max(words) for words in zip_longest(*rows, fillvalue=0))
-        if width > TEXT_WIDTH_EM:
-            table["data-typst:text:size"] = f"{TEXT_WIDTH_EM / width:.2f}em"
+        size = min(1, max(0.85, TEXT_WIDTH / sum(needs + wants)), TEXT_WIDTH / sum(needs))
+        rest = max(0, TEXT_WIDTH / size - sum(needs)) / max(sum(wants), 1)
+        shares = [need + rest * want for need, want in zip(needs, wants, strict=True)]
+        table["data-typst:text:size"] = f"{size:.2f}em"
+        columns = (f'<col width="{100 * share / sum(shares):.1f}%">' for share in shares)
+        table.insert(0, BeautifulSoup(f"<colgroup>{''.join(columns)}</colgroup>", "html.parser"))
 
 
 def set_links(soup: BeautifulSoup) -> None:
@@ -356,7 +372,7 @@ def set_images(soup: BeautifulSoup, directory: str, base: Path) -> dict[str, str
         Path(directory, name).write_bytes(content)
         alts[name] = alt
         pixels = re.fullmatch(r"([\d.]+)(px)?", width)
-        if pixels and float(pixels[1]) > TEXT_WIDTH:
+        if pixels and float(pixels[1]) * CSS_PIXEL > TEXT_WIDTH:
             width = "100%"
         tag.attrs = {"src": name} | ({"width": width} if width else {})
     return alts
@@ -408,20 +424,10 @@ class TypstExporter(TemplateExporter):
 
     export_from_notebook = "PDF via Typst"
     output_mimetype = "application/pdf"
+    file_extension = ".pdf"
     authors = List(Unicode(), help="who hands in; else the notebook's metadata say").tag(
         config=True
     )
-
-    @property
-    def default_config(self) -> Config:
-        """Merge what a cell printed in pieces."""
-        config = Config({"CoalesceStreamsPreprocessor": {"enabled": True}})
-        config.merge(super().default_config)
-        return config
-
-    @default("file_extension")
-    def _file_extension_default(self) -> str:
-        return ".pdf"
 
     def from_notebook_node(
         self, nb: NotebookNode, resources: dict | None = None, **kw: object
@@ -432,6 +438,7 @@ class TypstExporter(TemplateExporter):
             ValueError: Typst cannot set the document; says why.
         """
         nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)
+        nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)
         about = resources.get("metadata", {})
         language = nb.metadata.get("language_info", {}).get("name", "python")
         soup = BeautifulSoup("", "html.parser")
@@ -458,16 +465,13 @@ class TypstExporter(TemplateExporter):
             body, _ = pandoc(str(soup), directory, *options)
             body = body.replace('#box(image("output', '#figure(image("output')
             for name, alt in alts.items():
-                body = body.replace(f'image("{name}"', f'image("{name}", alt: {literal(alt)}')
+                body = body.replace(
+                    f'image("{name}"',
+                    f'image("{name}", alt: {json.dumps(" ".join(alt.split()), ensure_ascii=False)}',
+                )
             main.write_text(body, "utf-8")
             authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
             return compile_pdf(main, authors or [ANONYMOUS], nb), resources
-
-
-def literal(text: str) -> str:
-    """Return a Typst string."""
-    escaped = " ".join(text.split()).replace("\\", r"\\").replace('"', r"\"")
-    return f'"{escaped}"'
 
 
 def read(path: Path) -> NotebookNode:
