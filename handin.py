@@ -378,9 +378,13 @@ def set_images(soup: BeautifulSoup, directory: str, base: Path) -> dict[str, str
     return alts
 
 
-def set_title(soup: BeautifulSoup, title: str) -> None:
-    """Put the first heading of level 1, or else this title, at the start, above all others."""
-    heading = soup.h1.extract() if soup.h1 else soup.new_tag("h1", string=title)
+def set_title(soup: BeautifulSoup, title: str, otherwise: str) -> None:
+    """Put a title, or the first heading of level 1, or something else at the start, above all."""
+    first = soup.h1
+    if first and title in ("", first.get_text(strip=True)):
+        heading = first.extract()
+    else:
+        heading = soup.new_tag("h1", string=title or otherwise)
     if soup.h1:  # sections of the title's level: all go one down
         for tag in soup.find_all(re.compile(r"^h[1-5]$")):
             tag.name = f"h{int(tag.name[1]) + 1}"
@@ -388,13 +392,53 @@ def set_title(soup: BeautifulSoup, title: str) -> None:
     soup.insert(0, heading)
 
 
+def translate(nb: NotebookNode, directory: str, title: str, base: Path, code: bool = True) -> str:
+    """Return a notebook's Typst source, and put the pictures that it shows into a directory.
+
+    Args:
+        nb: the notebook.
+        directory: where Typst will run.
+        title: for a notebook without a title in its metadata and without a heading of level 1.
+        base: where the notebook's own relative paths start.
+        code: whether to show code cells' sources.
+    """
+    language = nb.metadata.get("language_info", {}).get("name", "python")
+    soup = BeautifulSoup("", "html.parser")
+    for number, cell in enumerate(nb.cells, 1):
+        html = cell_html(cell, number, language if code else "")
+        tag = soup.new_tag("cell", n=number)
+        tag.extend(list(BeautifulSoup(html, "html.parser").contents))
+        soup.append(tag)
+    for tag in soup.select(INVISIBLE):
+        tag.decompose()
+    for tag in soup(NOT_ON_PAPER):
+        show_source(tag, str(tag), f"<{tag.name}>")
+    set_tables(soup)
+    set_links(soup)
+    set_formulas(soup, directory)
+    alts = set_images(soup, directory, base)
+    set_title(soup, nb.metadata.get("title", ""), title)
+    for tag in soup("cell"):
+        tag.unwrap()
+    template = Path(directory, "template.typ")
+    template.write_text(TEMPLATE, "utf-8")
+    options = (f"--template={template}", "--shift-heading-level-by=-1")
+    source, _ = pandoc(str(soup), directory, *options)
+    source = source.replace('#box(image("output', '#figure(image("output')
+    for name, alt in alts.items():
+        text = json.dumps(" ".join(alt.split()), ensure_ascii=False)
+        source = source.replace(f'image("{name}"', f'image("{name}", alt: {text}')
+    return source
+
+
 def missing_characters(file: Path, **options: object) -> str:
     """Return the characters that no font has: what only archival PDF complains about."""
     try:
         typst.compile(str(file), pdf_standards="a-2b", **options)
     except typst.TypstError as error:
-        found = re.findall(r'the text `"(.+?)"` could not be displayed', error.diagnostic)
-        return "".join(dict.fromkeys("".join(found)))
+        found = "".join(re.findall(r'the text `"(.+?)"` could not be displayed', error.diagnostic))
+        found = re.sub(r"\\u\{(\w+)\}", lambda escaped: chr(int(escaped[1], 16)), found)
+        return "".join(dict.fromkeys(found))
     return ""
 
 
@@ -425,9 +469,7 @@ class TypstExporter(TemplateExporter):
     export_from_notebook = "PDF via Typst"
     output_mimetype = "application/pdf"
     file_extension = ".pdf"
-    authors = List(Unicode(), help="who hands in; else the notebook's metadata say").tag(
-        config=True
-    )
+    authors = List(Unicode(), help="default: what the notebook's metadata say").tag(config=True)
 
     def from_notebook_node(
         self, nb: NotebookNode, resources: dict | None = None, **kw: object
@@ -440,38 +482,13 @@ class TypstExporter(TemplateExporter):
         nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)
         nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)
         about = resources.get("metadata", {})
-        language = nb.metadata.get("language_info", {}).get("name", "python")
-        soup = BeautifulSoup("", "html.parser")
-        for number, cell in enumerate(nb.cells, 1):
-            html = cell_html(cell, number, "" if self.exclude_input else language)
-            tag = soup.new_tag("cell", n=number)
-            tag.extend(list(BeautifulSoup(html, "html.parser").contents))
-            soup.append(tag)
+        title, base = about.get("name") or "Notebook", Path(about.get("path") or ".")
+        authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
         with tempfile.TemporaryDirectory() as directory:
-            for tag in soup.select(INVISIBLE):
-                tag.decompose()
-            for tag in soup(NOT_ON_PAPER):
-                show_source(tag, str(tag), f"<{tag.name}>")
-            set_tables(soup)
-            set_links(soup)
-            set_formulas(soup, directory)
-            alts = set_images(soup, directory, Path(about.get("path") or "."))
-            set_title(soup, nb.metadata.get("title") or about.get("name") or "Notebook")
-            for tag in soup("cell"):
-                tag.unwrap()
-            template, main = Path(directory, "template.typ"), Path(directory, "main.typ")
-            template.write_text(TEMPLATE, "utf-8")
-            options = (f"--template={template}", "--shift-heading-level-by=-1")
-            body, _ = pandoc(str(soup), directory, *options)
-            body = body.replace('#box(image("output', '#figure(image("output')
-            for name, alt in alts.items():
-                body = body.replace(
-                    f'image("{name}"',
-                    f'image("{name}", alt: {json.dumps(" ".join(alt.split()), ensure_ascii=False)}',
-                )
-            main.write_text(body, "utf-8")
-            authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
-            return compile_pdf(main, authors or [ANONYMOUS], nb), resources
+            file = Path(directory, "main.typ")
+            source = translate(nb, directory, title, base, code=not self.exclude_input)
+            file.write_text(source, "utf-8")
+            return compile_pdf(file, authors or [ANONYMOUS], nb), resources
 
 
 def read(path: Path) -> NotebookNode:
@@ -480,14 +497,14 @@ def read(path: Path) -> NotebookNode:
     Raises:
         FileNotFoundError, ValueError: there is none, or it is no notebook.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing, expected a notebook: name one, see --help")
     try:
         return nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError, KeyError) as error:
-        raise ValueError(
-            f"{path} is no notebook ({type(error).__name__}), expected .ipynb"
-        ) from error
+    except OSError as error:
+        raise type(error)(
+            f"{path} cannot be read ({error.strerror}), expected a notebook"
+        ) from None
+    except Exception as error:  # nbformat's errors have no base class of their own
+        raise ValueError(f"{path} is no notebook ({error!r:.80}), expected .ipynb") from error
 
 
 def execute(nb: NotebookNode, directory: Path) -> None:
@@ -496,23 +513,20 @@ def execute(nb: NotebookNode, directory: Path) -> None:
     Raises:
         RuntimeError: a cell failed; shows its number, source and error.
     """
-    running = 0
     with tqdm(total=len(nb.cells), unit="cell", leave=False) as bar:
 
         def start(cell: NotebookNode, cell_index: int) -> None:
-            nonlocal running
-            running = cell_index + 1
             bar.update(cell_index - bar.n)
-            bar.set_description(f"cell {running}")
+            bar.set_description(f"cell {cell_index + 1}")
 
         client = NotebookClient(
             nb,
             timeout=None,
             record_timing=False,  # times differ from run to run, and so do pieces of a stream
             coalesce_streams=True,
-            extra_arguments=["--log-level=ERROR"],  # not a warning about the local connection
             on_cell_start=start,
             resources={"metadata": {"path": str(directory)}},
+            extra_arguments=["--log-level=ERROR"],  # not a warning about the local connection
         )
         # without directories there is no kernel but this Python's, whatever the user installed
         specs = KernelSpecManager(kernel_dirs=[])
@@ -520,35 +534,38 @@ def execute(nb: NotebookNode, directory: Path) -> None:
         try:
             client.execute()
         except (CellExecutionError, DeadKernelError) as error:
-            cell = nb.cells[running - 1]
-            traceback = next(
-                (o.traceback for o in cell.outputs if o.output_type == "error"), [str(error)]
-            )
+            cell = nb.cells[bar.n]
+            errors = [output.traceback for output in cell.outputs if "traceback" in output]
             raise RuntimeError(
-                f"cell {running} of {len(nb.cells)} failed, nothing was written. Its source:\n\n"
-                f"{cell.source}\n\nIts error:\n\n" + strip_ansi("\n".join(traceback))
+                f"cell {bar.n + 1} of {len(nb.cells)} failed, nothing was written. Its source:\n\n"
+                f"{cell.source}\n\nIts error:\n\n"
+                + strip_ansi("\n".join(errors[-1] if errors else [str(error)]))
             ) from error
 
 
-def never_executed(nb: NotebookNode) -> list[int]:
-    """Return the numbers of the code cells without an execution count."""
-    return [
-        number
-        for number, cell in enumerate(nb.cells, 1)
-        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
-    ]
+def check_executed(nb: NotebookNode) -> None:
+    """Name the cells that were never executed.
+
+    Raises:
+        ValueError: that is all of them.
+    """
+    code = [cell for cell in nb.cells if cell.cell_type == "code" and cell.source.strip()]
+    never = [cell for cell in code if cell.execution_count is None and not cell.outputs]
+    if never and never == code:
+        raise ValueError("the notebook was never executed, expected outputs: omit --no-execute")
+    for number, cell in enumerate(nb.cells, 1):
+        if any(cell is other for other in never):
+            report(number, "was never executed")
 
 
 def archive(notebook: Path, content: bytes) -> bytes:
     """Return a zip of the notebook with this content and the code beside it, always the same."""
-    files = {
-        path.name: path.read_bytes()
-        for pattern in ("*.py", "requirements.txt", "README.md")
-        for path in notebook.parent.glob(pattern)
-    }
+    patterns = ("*.py", "requirements.txt", "README.md")
+    paths = [path for pattern in patterns for path in notebook.parent.glob(pattern)]
+    files = {path.name: path.read_bytes() for path in paths} | {notebook.name: content}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in sorted({**files, notebook.name: content}.items()):
+        for name, data in sorted(files.items()):
             info = zipfile.ZipInfo(name)  # of 1980, not of now
             info.create_system, info.external_attr = 3, 0o644 << 16
             file.writestr(info, data, zipfile.ZIP_DEFLATED)
@@ -572,34 +589,36 @@ def replace_all(files: dict[Path, bytes]) -> None:
                 shutil.copymode(path, temporary)
         for path, temporary in staged.items():
             temporary.replace(path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error.strerror}), make room for it") from error
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
 
 
-def hand_in(arguments: argparse.Namespace) -> list[Path]:
-    """Do what the command line says; return the files written."""
-    notebook = arguments.notebook.resolve()
-    nb = read(notebook)
-    if arguments.execute:
+def hand_in(
+    notebook: Path, pdf: Path, authors: list[str], *, run: bool = True, code: bool = True
+) -> list[Path]:
+    """Write the PDF, the zip beside it and, if it ran, the notebook; return them.
+
+    Raises:
+        OSError, ValueError, RuntimeError: it cannot be done; no file was touched.
+    """
+    nb, content = read(notebook), notebook.read_bytes()
+    if pdf.suffix != ".pdf" or not pdf.parent.is_dir():
+        raise ValueError(f"--output is {pdf}, expected a directory that exists, or *.pdf in one")
+    if run:
         execute(nb, notebook.parent)
-    elif missing := never_executed(nb):
-        raise ValueError(
-            f"cells {missing} of {notebook.name} were never executed: leave out --no-execute"
-        )
-    pdf = (arguments.output or notebook.with_suffix(".pdf")).resolve()
-    if pdf.is_dir():
-        pdf /= f"{notebook.stem}.pdf"
-    exporter = TypstExporter(authors=arguments.author, exclude_input=not arguments.code)
+        content = (nbformat.writes(nb) + "\n").encode()
+    else:
+        check_executed(nb)
     about = {"name": notebook.stem, "path": str(notebook.parent)}
-    content = (nbformat.writes(nb) + "\n").encode() if arguments.execute else notebook.read_bytes()
+    exporter = TypstExporter(authors=authors, exclude_input=not code)
     files = {
         pdf: exporter.from_notebook_node(nb, {"metadata": about})[0],
         pdf.with_suffix(".zip"): archive(notebook, content),
     }
-    if arguments.execute:
-        files[notebook] = content
-    replace_all(files)
+    replace_all(files | ({notebook: content} if run else {}))
     return list(files)
 
 
@@ -607,31 +626,23 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="handin.py",
-        description="Execute the notebook in a fresh kernel and write its PDF, and a zip of the "
-        "notebook, the *.py beside it, requirements.txt and README.md (not the data, which the "
-        "course has, nor the tests). Existing files are replaced only if everything succeeded.",
+        description="Execute the notebook in a fresh kernel, store its outputs, and write its PDF "
+        "and a zip of the notebook, the *.py beside it, requirements.txt and README.md (not the "
+        "data, which the course has, nor the tests). Existing files are replaced only if all went "
+        "well; what the PDF cannot show is named on stderr.",
     )
-    parser.add_argument("notebook", type=Path, nargs="?", default=NOTEBOOK)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help="the PDF, or its directory; default: beside the notebook; the zip gets the same name",
-    )
-    parser.add_argument(
-        "--author",
-        action="append",
-        default=[],
-        help=f"may be repeated; default: the notebook's metadata, or {ANONYMOUS}",
-    )
-    parser.add_argument(
-        "--no-execute", dest="execute", action="store_false", help="export the stored outputs"
-    )
-    parser.add_argument(
-        "--no-code", dest="code", action="store_false", help="leave the code out of the PDF"
-    )
-    arguments = parser.parse_args(argv)
+    option = parser.add_argument
+    option("notebook", type=Path, nargs="?", default=NOTEBOOK, help=f"default: {NOTEBOOK.name}")
+    option("--output", type=Path, help="the PDF or its directory; default: beside the notebook")
+    option("--author", action="append", help=f"repeatable; default: metadata, or {ANONYMOUS}")
+    option("--no-execute", dest="run", action="store_false", help="export what is stored")
+    option("--no-code", dest="code", action="store_false", help="leave the code out of the PDF")
+    args = parser.parse_args(argv)
+    notebook = args.notebook.resolve()
+    pdf = (args.output or notebook.parent).resolve()
+    pdf = pdf / f"{notebook.stem}.pdf" if pdf.is_dir() else pdf
     try:
-        for path in hand_in(arguments):
+        for path in hand_in(notebook, pdf, args.author or [], run=args.run, code=args.code):
             print(f"{path}: {path.stat().st_size:,} bytes")
     except (OSError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
