@@ -19,6 +19,7 @@ from task2 import (
     train,
     train_all,
     train_step,
+    weights_digest,
 )
 from task2a import SIGMOID, Activation, backward, cross_entropy_loss, forward, softmax, uniform
 
@@ -178,6 +179,15 @@ def test_evaluation_by_hand():
     loss, accuracy = evaluate(X, Y, [np.log([[1, 3.0], [1, 1]])], SIGMOID)
     assert loss == pytest.approx((math.log(4 / 3) + math.log(2)) / 2, rel=1e-14)
     assert accuracy == 0.5
+
+
+@task("2c")
+@pytest.mark.parametrize("examples", [1, 999, 1000, 1001, 2345])
+def test_evaluation_is_over_all_examples(tiny, examples):
+    X, Y, ws = tiny([4], examples)
+    outputs = forward(X, ws)[-1]
+    expected = cross_entropy_loss(Y, outputs), calculate_accuracy(Y, outputs)
+    assert evaluate(X, Y, ws, SIGMOID) == pytest.approx(expected, rel=1e-12)
 
 
 @task("2c")
@@ -345,7 +355,8 @@ def test_the_gradient_is_the_mean_over_the_batch_and_of_the_right_labels():
     experiment, seen = watched(lambda ws, vs, *_: (ws, vs))  # outputs stay 1/3
     train(experiment, X, Y, X, Y, seed=0)
     for (_, gradient, _), batch in zip(seen, batches_of(seen), strict=True):
-        np.testing.assert_allclose(gradient[batch], (1 / 3 - Y[batch]) / len(batch), atol=GRID / 2)
+        expected = (1 / 3 - Y[batch]) / len(batch)
+        np.testing.assert_allclose(gradient[batch], expected, rtol=0, atol=GRID / 2)
 
 
 @task("2c")
@@ -513,14 +524,14 @@ def test_best_weights_survive_a_tail_that_gets_worse(small_run):
     last, _ = evaluate(X_val, Y_val, small_run.last_weights, SIGMOID)
     assert best == pytest.approx(history.val_loss.min(), rel=1e-12)
     assert last == pytest.approx(history.val_loss[-1], rel=1e-12)
-    assert last > 1.2 * best
+    assert last > 1.1 * best
     assert len(history.val_loss) == history.best + 51 < 250
 
 
 @task("2c")
 def test_training_loss_falls(small_run):
-    assert small_run.history.train_loss[-5:].mean() < small_run.history.train_loss[:5].mean() - 0.1
-    assert small_run.history.train_accuracy[-1] > 0.5
+    losses = small_run.history.train_loss
+    assert losses[-5:].mean() < losses[:5].mean() - 0.1
 
 
 @task("2c")
@@ -533,7 +544,7 @@ def test_a_run_knows_its_experiment_and_seed(small_run):
 @task("2c")
 def test_initial_weights_are_drawn_as_the_experiment_says(small_run):
     ws = small_run.snapshots[0]
-    assert all((np.abs(w) <= 1).all() and np.abs(w).max() > 0.8 for w in ws)
+    assert all((np.abs(w) <= 1).all() and np.abs(w).max() > 0.5 for w in ws)
     for w in ws:
         np.testing.assert_array_equal(w / GRID, np.round(w / GRID))
 
@@ -558,7 +569,8 @@ def test_equal_seeds_give_equal_runs_whatever_ran_between(small_run):
 
 @task("2c")
 def test_different_seeds_give_different_weights_and_orders(small_run):
-    assert (train(SMALL, *overfitting(), seed=4).last_weights[0] != small_run.last_weights[0]).all()
+    other = train(SMALL, *overfitting(), seed=4)
+    assert np.mean(other.last_weights[0] != small_run.last_weights[0]) > 0.9
     orders = []
     for seed in (0, 1):
         experiment, seen = watched()
@@ -605,7 +617,7 @@ def test_training_moves_every_layer_along_its_gradient(layers):
         ws = run.snapshots[step]
         gradients = backward(Y, forward(X, ws), ws)
         for w, g, moved in zip(ws, gradients, run.snapshots[step + 1], strict=True):
-            np.testing.assert_allclose(moved, w - 0.1 * g, atol=0.1 * GRID)
+            np.testing.assert_allclose(moved, w - 0.1 * g, rtol=0, atol=0.051 * GRID)
             assert (moved != w).any() or np.abs(g).max() < GRID
 
 
@@ -741,3 +753,28 @@ def test_the_network_that_task_2c_trains_has_50880_parameters():
     assert run.experiment.label == "Task 2c [64, 10]"
     assert [w.shape for w in run.best_weights] == [(785, 64), (64, 10)]
     assert count_parameters(run.best_weights) == 50_880
+
+
+# ---- what a run tells of itself
+
+
+@task("2c")
+def test_a_run_is_scored_on_all_training_examples(small_run):
+    X, Y, _, _ = overfitting()
+    best = evaluate(X, Y, small_run.best_weights, SIGMOID)
+    last = evaluate(X, Y, small_run.last_weights, SIGMOID)
+    assert small_run.best_train == pytest.approx(best, rel=1e-12)
+    assert small_run.last_train == pytest.approx(last, rel=1e-12)
+    assert best != last
+
+
+@task("2c")
+def test_digest_tells_runs_apart_by_every_bit(small_run):
+    def changed(name, layer):
+        ws = [w.copy() for w in getattr(small_run, name)]
+        ws[layer][-1, -1] = np.nextafter(ws[layer][-1, -1], 9)
+        return weights_digest(small_run._replace(**{name: ws}))
+
+    digests = [changed(name, n) for name in ("best_weights", "last_weights") for n in (0, 1)]
+    assert len({weights_digest(small_run), *digests}) == 5
+    assert weights_digest(small_run) == weights_digest(train(SMALL, *overfitting(), seed=3))

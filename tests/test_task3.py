@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from task2 import Experiment, gradient_descent, train
+from task2 import Experiment, History, Run, gradient_descent, train
 from task2a import (
     SIGMOID,
     backward,
@@ -17,11 +17,19 @@ from task3 import (
     TASK_2C,
     TASK_3,
     add_one_by_one,
+    claims,
+    column,
+    compare,
     fan_in_normal,
     improved_sigmoid,
     improved_sigmoid_slope,
+    measure,
+    measure_all,
+    measures_table,
     momentum,
     saturation,
+    spread,
+    steps_until,
 )
 
 task = pytest.mark.task
@@ -45,8 +53,8 @@ def test_weights_are_normal_with_std_by_fan_in(shape):
     z = fan_in_normal(np.random.default_rng(0), shape) * math.sqrt(shape[0])
     assert abs(z.mean()) < 5 / math.sqrt(z.size)
     assert z.std() == pytest.approx(1, rel=0.015)
-    for limit, share, spread in [(1, 0.3173, 0.015), (2, 0.0455, 0.006), (3, 0.0027, 0.0015)]:
-        assert np.mean(np.abs(z) > limit) == pytest.approx(share, abs=spread)
+    for limit, share, error in [(1, 0.3173, 0.015), (2, 0.0455, 0.006), (3, 0.0027, 0.0015)]:
+        assert np.mean(np.abs(z) > limit) == pytest.approx(share, abs=error)
 
 
 @task("3a")
@@ -105,7 +113,7 @@ def test_improved_sigmoid_matches_its_formula():
 def test_improved_sigmoid_survives_extremes():
     z = np.array([-1000.0, 1000])
     np.testing.assert_allclose(improved_sigmoid(z), [-1.7159, 1.7159], rtol=1e-14)
-    np.testing.assert_allclose(improved_sigmoid_slope(improved_sigmoid(z)), 0, atol=1e-12)
+    np.testing.assert_allclose(improved_sigmoid_slope(improved_sigmoid(z)), 0, rtol=0, atol=1e-12)
 
 
 @task("3b")
@@ -128,7 +136,7 @@ def test_slope_of_the_improved_sigmoid_matches_central_differences():
     z, h = np.linspace(-4, 4, 41), 1e-5
     approximation = (IMPROVED_SIGMOID.function(z + h) - IMPROVED_SIGMOID.function(z - h)) / (2 * h)
     slopes = IMPROVED_SIGMOID.slope(IMPROVED_SIGMOID.function(z))
-    np.testing.assert_allclose(slopes, approximation, atol=1e-9)
+    np.testing.assert_allclose(slopes, approximation, rtol=0, atol=1e-9)
 
 
 @task("3b")
@@ -233,7 +241,7 @@ def test_velocity_lasts_through_all_epochs_of_a_training(tiny, layers):
         vs = [g + 0.9 * v for g, v in zip(gradients, vs, strict=True)]
         for w, v, moved in zip(ws, vs, run.snapshots[step + 1], strict=True):
             # each of the gradients is rounded to 2^-16, by at most half of that
-            np.testing.assert_allclose(moved, w - 0.02 * v, atol=0.02 * 4 * 2.0**-17)
+            np.testing.assert_allclose(moved, w - 0.02 * v, rtol=0, atol=0.02 * 4 * 2.0**-17)
             assert np.abs(moved - w).max() > 1e-5
 
 
@@ -306,3 +314,103 @@ def test_saturation_is_counted_in_each_hidden_layer():
     X = np.array([[1.0], [-1], [1], [1]])
     ws = [np.array([[9.0, 0]]), np.array([[9.0, 9, 0], [0, 0, 0]]), np.zeros((3, 2))]
     assert saturation(X, ws, IMPROVED_SIGMOID).tolist() == pytest.approx([1 / 2, 2 / 3])
+
+
+# ---- comparing runs
+
+
+def history(steps, val_loss):
+    values = [np.array(v, float) for v in (steps, val_loss)]
+    return History(values[0], values[1] / 2, values[1] / 10, values[1], 1 - values[1] / 10)
+
+
+@pytest.fixture
+def finished_run():
+    # the second of six validations is the best; one of the four hidden activations is saturated
+    return Run(
+        experiment=TASK_3[3]._replace(neurons_per_layer=(2, 2)),
+        seed=0,
+        history=history([4, 8, 12, 16, 20, 24], [3, 0.5, 0.5, 0.75, 1, 2]),
+        best_weights=[np.zeros((3, 2)), np.zeros((2, 2))],
+        last_weights=[np.array([[9.0, 0], [0, 0], [0, 0]]), np.zeros((2, 2))],
+        best_train=(0.25, 0.9),
+        last_train=(0.125, 0.95),
+        snapshots={},
+    )
+
+
+@task("3c")
+@pytest.mark.parametrize(("loss", "steps"), [(5, 4), (3, 4), (2.9, 8), (0.5, 8), (0.4, math.inf)])
+def test_steps_until_a_loss_count_to_the_first_validation_that_has_it(finished_run, loss, steps):
+    assert steps_until(finished_run, loss) == steps
+
+
+@task("3c")
+def test_measures_of_a_run_by_hand(finished_run):
+    measures = measure(finished_run, np.array([[1.0, 0, 0], [0, 1, 0]]))
+    expected = {
+        "parameters": 10,
+        "best step": 8,
+        "last step": 24,
+        "last epoch": 2,
+        "training loss": 0.25,
+        "validation loss": 0.5,
+        "training accuracy": 0.9,
+        "validation accuracy": 0.95,
+        "last validation loss": 2,
+        "last validation accuracy": 0.8,
+        "gap": 0.25,
+        "gap at the end": 1.875,
+        "saturated at the end": 0.25,
+    }
+    assert {name: measures[name] for name in expected} == pytest.approx(expected, rel=1e-12)
+    assert measures["network"] == finished_run.experiment.label
+
+
+@task("3c")
+def test_every_run_is_measured(finished_run):
+    other = finished_run._replace(best_train=(7.0, 0.1))
+    measured = measure_all({"a": [finished_run, other], "b": [other]}, np.zeros((1, 3)))
+    losses = {name: column(measured[name], "training loss").tolist() for name in measured}
+    assert losses == {"a": [0.25, 7], "b": [7]}
+
+
+@task("3c")
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([1.0, 2.0, 3.0], "2.0000 ± 1.0000"),
+        ([0.25], "0.2500"),
+        ([1000, 3000], "2,000 ± 1,414"),
+        ([50880], "50,880"),
+        ([1.0, math.inf], "never"),
+    ],
+)
+def test_spread_is_mean_and_sample_standard_deviation(values, text):
+    assert spread(np.array(values)) == text
+
+
+@task("3c")
+def test_a_difference_is_claimed_only_where_all_seeds_agree():
+    low, high, mixed, same = (
+        [{"loss": loss} for loss in losses] for losses in ([1.0, 2], [2.0, 4], [4.0, 1.5], [1.0, 2])
+    )
+    assert compare(low, high, "loss").startswith("**lower loss** (by 1.5000")
+    assert compare(high, low, "loss").startswith("**higher loss** (by 1.5000")
+    assert compare(mixed, low, "loss").startswith("no clear difference in loss (higher by 1.2500")
+    assert compare(same, low, "loss") == "the same loss"
+
+
+@task("3c")
+def test_claims_name_both_networks_and_the_measure():
+    measured = {"new": [{"loss": 1.0}, {"loss": 2.0}], "old": [{"loss": 3.0}, {"loss": 5.0}]}
+    text = claims(measured, [("new", "old")], ["loss"]).data
+    assert text.startswith("- **new** against old, over 2 seeds: **lower loss** (by 2.5000")
+
+
+@task("3c")
+def test_the_table_has_a_row_for_each_network():
+    measured = {n: [{"network": f"{n} [4, 3]", "loss": v}] for n, v in (("a", 1.0), ("b", 0.5))}
+    rows = measures_table(measured, ["loss"]).data.splitlines()
+    assert rows[0] == "| network | loss |"
+    assert rows[2:] == ["| a [4, 3] | 1.0000 |", "| b [4, 3] | 0.5000 |"]

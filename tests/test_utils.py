@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import struct
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import utils
-from utils import DATA, batch_loader, load_full_mnist, progress, read_idx, read_split, table
+from utils import (
+    DATA,
+    batch_loader,
+    load_full_mnist,
+    load_unseen_mnist,
+    plot_layers,
+    plot_runs,
+    progress,
+    read_idx,
+    read_split,
+    table,
+)
 
 task = pytest.mark.task
 
@@ -338,7 +350,8 @@ def test_every_input_needs_a_label(labels):
 
 
 @task("2c")
-def test_progress_leaves_nothing_in_a_terminal(capsys):
+def test_progress_leaves_nothing_in_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress("networks", 2) as show:
         show(1, loss=0.5)
         show(2, loss=0.25)
@@ -369,3 +382,106 @@ def test_progress_starts_and_ends_empty_in_a_notebook(monkeypatch):
 def test_table_aligns_numbers():
     lines = table(["network", "loss"], [["a", 1], ["b", 0.5]]).data.splitlines()
     assert lines == ["| network | loss |", "| --- | ---: |", "| a | 1 |", "| b | 0.5 |"]
+
+
+# ---- figures
+
+
+def a_run(name, steps, *measures):
+    names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+    history = dict(zip(names, map(np.array, measures), strict=True))
+    return SimpleNamespace(
+        experiment=SimpleNamespace(label=f"{name} [4, 3]", line=("black", "--")),
+        history=SimpleNamespace(steps=np.array(steps), **history),
+    )
+
+
+RUNS = {
+    "a": [
+        a_run("a", [5, 10, 15], [3, 2, 1.0], [0.1, 0.2, 0.3], [4, 3, 2.0], [0.4, 0.5, 0.6]),
+        a_run("a", [5, 10], [1, 1.0], [0.3, 0.4], [2, 2.0], [0.6, 0.9]),
+    ],
+    "b": [a_run("b", [5], [7.0], [0.8], [9.0], [0.7])],
+}
+
+
+@task("2c")
+@pytest.mark.parametrize(
+    ("panel", "mean"),
+    [(0, [2, 1.5]), (1, [3, 2.5]), (2, [0.2, 0.3]), (3, [0.5, 0.7])],
+    ids=["training loss", "validation loss", "training accuracy", "validation accuracy"],
+)
+def test_curves_are_the_mean_over_the_seeds_up_to_the_first_stop(panel, mean):
+    line = plot_runs(RUNS).axes[panel].lines[0]
+    assert line.get_xdata().tolist() == [5, 10]
+    np.testing.assert_allclose(line.get_ydata(), mean, rtol=1e-6)
+
+
+@task("2c")
+def test_the_band_is_the_range_over_the_seeds():
+    (band,) = plot_runs(RUNS, "a").axes[1].collections
+    corners = band.get_paths()[0].vertices.tolist()
+    assert all(corner in corners for corner in ([5, 2], [5, 4], [10, 2], [10, 3]))
+
+
+@task("2c")
+def test_the_legend_names_the_topology_of_every_run_shown():
+    def legend(*names):
+        return [text.get_text() for text in plot_runs(RUNS, *names).legends[0].get_texts()]
+
+    assert legend() == ["a [4, 3]", "b [4, 3]"]
+    assert legend("b") == ["b [4, 3]"]
+
+
+@task("2c")
+def test_curves_have_titles_axes_and_units():
+    axes = plot_runs(RUNS).axes
+    assert [ax.get_title() for ax in axes[:2]] == ["training", "validation"]
+    assert "cross entropy" in axes[0].get_ylabel()
+    assert "nats" in axes[0].get_ylabel()
+    assert axes[2].get_ylabel() == "accuracy"
+    assert [ax.get_xlabel() for ax in axes[2:]] == ["gradient steps"] * 2
+
+
+@task("4e")
+def test_layers_are_numbered_from_one():
+    panels = {"first": {"0 steps": [1, 2, 3], "9 steps": [4, 5, 6]}, "second": {"0 steps": [7, 8]}}
+    figure = plot_layers(panels, "a statistic", "linear")
+    first, second = figure.axes
+    assert [line.get_xydata().tolist() for line in first.lines] == [
+        [[1, 1], [2, 2], [3, 3]],
+        [[1, 4], [2, 5], [3, 6]],
+    ]
+    assert second.lines[0].get_xydata().tolist() == [[1, 7], [2, 8]]
+    assert [ax.get_title() for ax in figure.axes] == ["first", "second"]
+    assert (first.get_xlabel(), first.get_ylabel()) == ("layer", "a statistic")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0 steps", "9 steps"]
+
+
+@task("2c")
+def test_a_figure_is_shown_as_the_same_svg_each_time_with_its_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr(utils, "display", lambda data, **_: shown.append(data))
+    for _ in range(2):
+        utils.show(plot_runs(RUNS), "two runs")
+    assert shown[0] == shown[1]
+    assert shown[0]["text/plain"] == "two runs"
+    assert shown[0]["image/svg+xml"].startswith("<?xml")
+    assert shown[0]["image/png"].startswith(b"\x89PNG")
+
+
+# ---- the images that the assignment leaves out
+
+
+@task("2a")
+def test_unseen_images_are_those_after_the_training_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(utils, "NUM_TRAIN", 2)
+    for name in utils.MNIST_FILES:
+        values = IMAGES if "images" in name else IMAGES[:, 0, 0]
+        monkeypatch.setitem(utils.MNIST_FILES, name, (values.shape, sha256(idx(values))))
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(idx(values)))
+    X_train, Y_train, _, _ = load_full_mnist(tmp_path)
+    X, Y = load_unseen_mnist(tmp_path)
+    np.testing.assert_array_equal(np.vstack([X_train, X]), IMAGES.reshape(5, -1))
+    np.testing.assert_array_equal(np.vstack([Y_train, Y]), IMAGES[:, :1, 0])
+    assert len(X_train) == 2
