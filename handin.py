@@ -269,19 +269,20 @@ def pandoc(html: str, directory: str, *options: str) -> tuple[str, list[str]]:
     return body.replace('delim: "||"', 'delim: "‖"'), failures  # of Vmatrix: two bars, one sign
 
 
-def rejected(formulas: list[str], directory: str) -> set[int]:
-    """Return which formulas pandoc cannot translate, or Typst cannot set."""
-    html = "\n".join(f'<p><script type="math/tex">{formula}</script></p>' for formula in formulas)
-    body, failures = pandoc(html, directory)
-    lines = [" ".join(paragraph.split()) for paragraph in body.strip().split("\n\n")]
-    bad = {i for i, formula in enumerate(formulas) if formula in failures}
+def failing(lines: list[str], directory: str) -> set[int]:
+    """Return the indices of the lines of Typst that cannot be compiled."""
+    file, bad = Path(directory, "lines.typ"), set()
     while True:
-        source = "\n".join("" if i in bad else line for i, line in enumerate(lines))
+        file.write_text(
+            "\n".join("" if i in bad else line for i, line in enumerate(lines)), "utf-8"
+        )
         try:
-            typst.compile(source.encode(), ignore_system_fonts=True)
+            typst.compile(str(file), ignore_system_fonts=True)
             return bad
         except typst.TypstError as error:
-            found = {int(line) - 1 for line in re.findall(r"<bytes>:(\d+):", error.diagnostic)}
+            places = re.findall(r"([\w.-]+):(\d+):\d+\n", error.diagnostic)  # a line or its picture
+            found = {int(n) - 1 for name, n in places if name == file.name}
+            found |= {i for i, line in enumerate(lines) for name, _ in places if name in line}
             if found <= bad:
                 raise
             bad |= found
@@ -302,7 +303,11 @@ def set_formulas(soup: BeautifulSoup, directory: str) -> None:
             tag.string = macros + formula
         else:
             tag.decompose()
-    for i in sorted(rejected([tag.string for tag in tags], directory) if tags else ()):
+    html = "\n".join(f"<p>{tag}</p>" for tag in tags)
+    source, failures = pandoc(html, directory)
+    lines = [" ".join(paragraph.split()) for paragraph in source.strip().split("\n\n")]
+    bad = failing(lines, directory) | {i for i, tag in enumerate(tags) if tag.string in failures}
+    for i in sorted(bad):
         show_source(tags[i], sources[i], "formula")
 
 
@@ -357,28 +362,31 @@ def set_links(soup: BeautifulSoup) -> None:
 
 def set_images(soup: BeautifulSoup, directory: str, base: Path) -> dict[str, str]:
     """Put every picture into a file; return the files' names with their alternative texts."""
-    alts = {}
+    tags = {}
     for number, tag in enumerate(soup("img")):
-        source, alt, width = tag.get("src", ""), tag.get("alt", ""), str(tag.get("width", ""))
+        source, pixels = tag.get("src", ""), re.match(r"[\d.]+(?=(px)?$)", tag.get("width", ""))
         header, _, data = source.partition(",")
         suffix = IMAGES.get(header.removeprefix("data:").partition(";")[0])
-        file = base / unquote(source[:1000])
+        content, file = b"", base / unquote(source[:1000])
         if suffix:
-            content = base64.b64decode(data) if "base64" in header else unquote_to_bytes(data)
+            content = unquote_to_bytes(data)
+            content = base64.b64decode(content + b"==") if "base64" in header else content
         elif file.suffix in (*IMAGES.values(), ".jpg") and file.is_file():
-            suffix, content = file.suffix, file.read_bytes()
-        else:
-            report(tag, f"image {source[:80]!r} is no file beside the notebook, its text is shown")
-            tag.replace_with(f"[{alt or 'image'}: {source[:80]}]")
-            continue
-        name = f"{'output' if 'output' in tag.get('class', ()) else 'image'}-{number}{suffix}"
+            content, suffix = file.read_bytes(), file.suffix
+        kind = "output" if "output" in tag.get("class", ()) else "image"
+        name = f"{kind}-{number}{suffix or '.png'}"
         Path(directory, name).write_bytes(content)
-        alts[name] = alt
-        pixels = re.fullmatch(r"([\d.]+)(px)?", width)
-        if pixels and float(pixels[1]) * CSS_PIXEL > TEXT_WIDTH:
-            width = "100%"
-        tag.attrs = {"src": name} | ({"width": width} if width else {})
-    return alts
+        tags[name] = tag
+        if pixels and float(pixels[0]) * CSS_PIXEL > TEXT_WIDTH:
+            tag["width"] = "100%"
+        tag["data-source"], tag["src"] = source.partition(";base64")[0][:80], name
+        del tag["height"]
+    names = list(tags)
+    for i in sorted(failing([f'#image("{name}")' for name in names], directory)):
+        tag = tags.pop(names[i])
+        report(tag, f"image {tag['data-source']!r} cannot be shown, its text is shown")
+        tag.replace_with(f"[{tag.get('alt') or 'image'}: {tag['data-source']}]")
+    return {name: tag.get("alt", "") for name, tag in tags.items()}
 
 
 def set_title(soup: BeautifulSoup, title: str, otherwise: str) -> None:
@@ -392,7 +400,7 @@ def set_title(soup: BeautifulSoup, title: str, otherwise: str) -> None:
         for tag in soup.find_all(re.compile(r"^h[1-5]$")):
             tag.name = f"h{int(tag.name[1]) + 1}"
     heading.attrs = {}
-    soup.insert(0, heading)
+    (soup.cell or soup).insert(0, heading)
 
 
 def translate(nb: NotebookNode, directory: str, title: str, base: Path, code: bool = True) -> str:
@@ -416,11 +424,11 @@ def translate(nb: NotebookNode, directory: str, title: str, base: Path, code: bo
         tag.decompose()
     for tag in soup(NOT_ON_PAPER):
         show_source(tag, str(tag), f"<{tag.name}>")
+    set_title(soup, nb.metadata.get("title", ""), title)
     set_tables(soup)
     set_links(soup)
     set_formulas(soup, directory)
     alts = set_images(soup, directory, base)
-    set_title(soup, nb.metadata.get("title", ""), title)
     for tag in soup("cell"):
         tag.unwrap()
     template = Path(directory, "template.typ")

@@ -1,5 +1,6 @@
 import base64
 import errno
+import io
 import json
 import os
 import subprocess
@@ -10,18 +11,16 @@ import nbformat
 import pytest
 from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
+from PIL import Image
 
 import handin
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" width="70pt" height="35pt"><path d="M0 0L9 9"/></svg>'
 )
-PNG = base64.b64encode(
-    bytes.fromhex(
-        "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
-        "0000000c49444154789c63f8cfc000000301010018dd8db00000000049454e44ae426082"
-    )
-).decode()
+PNG = io.BytesIO()
+Image.new("RGB", (8, 4)).save(PNG, "png")
+PNG = base64.b64encode(PNG.getvalue()).decode()
 
 
 def shown(data, **metadata):
@@ -91,7 +90,10 @@ def handed_in(tmp_path_factory):
     directory = tmp_path_factory.mktemp("handed_in")
     (directory / "task.py").write_text("ANSWER = 42\n")
     (directory / "requirements.txt").write_text("numpy\n")
-    cells = "# Title", new_code_cell("from task import ANSWER\nfor i in range(99): print(i)")
+    cells = (
+        "# Title",
+        new_code_cell("from task import ANSWER\nfor i in range(9): print(i, flush=True)"),
+    )
     nbformat.write(notebook(*cells, new_code_cell("ANSWER")), directory / "report.ipynb")
     command = [sys.executable, handin.__file__, directory / "report.ipynb", "--author=Ada L."]
     subprocess.run(command, check=True, capture_output=True)
@@ -392,10 +394,28 @@ def test_output_falls_back_to_its_plain_text_by_name(typst, capsys):
     assert "text/html output cannot be set, its text/plain is shown" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("address", ["https://example.com/a.png", "none.png"])
+@pytest.mark.parametrize("address", ["https://example.com/a.png", "none.png", "data:image/png,x"])
 def test_picture_that_is_not_there_is_named_and_its_text_shown(address, typst, capsys):
     assert "a cat" in typst(f"![a cat]({address})")
     assert address in capsys.readouterr().err
+
+
+def test_picture_that_cannot_be_decoded_is_named(typst, capsys):
+    assert "[a plot: data:image" in typst(code("1", shown({"image/svg+xml": "<no"}, alt="a plot")))
+    assert "cell 1: image 'data:image/svg+xml' cannot be shown" in capsys.readouterr().err
+
+
+def test_formula_in_the_title_is_named_too(typst, capsys):
+    assert r"title: [A `\foo`]" in typst("text", r"# A $\foo$")
+    assert "formula cannot be set" in capsys.readouterr().err
+
+
+def test_link_to_the_title_is_no_error(pdf):
+    assert pdf("# Title\n[up](#Title)")
+
+
+def test_empty_notebook_is_no_error(pdf):
+    assert pdf()
 
 
 def test_link_that_leads_nowhere_is_named_and_others_stay(typst, pdf, capsys):
