@@ -45,7 +45,6 @@ os.environ.update(
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import joblib
-import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
@@ -369,14 +368,14 @@ ROWS = [
     for precision in (DOUBLE, SINGLE)
 ]
 
-TARGETS = [  # which row takes how many times as long as which, validating or not
-    ("JAX jit + scan, float64", "ours, float64", True, 1.1),
-    ("PyTorch eager, float64", "ours, float64", True, 2.5),
-    ("PyTorch eager, float32", "ours, float64", True, 1.3),
-    ("scikit-learn, float64", "ours, float64", False, 1.5),
-    ("JAX jit + scan, float32", "ours, float32", True, 1.1),
-    ("PyTorch eager, float32", "ours, float32", True, 2.5),
-    ("floor, float64", "ours, float64", False, 1 / 2.2),
+TARGETS = [  # the time of one row over that of another, validating or not
+    ("JAX jit + scan, float64", "ours, float64", True, "at least", 1.1),
+    ("PyTorch eager, float64", "ours, float64", True, "at least", 2.5),
+    ("PyTorch eager, float32", "ours, float64", True, "at least", 1.3),
+    ("scikit-learn, float64", "ours, float64", False, "at least", 1.5),
+    ("JAX jit + scan, float32", "ours, float32", True, "at least", 1.1),
+    ("PyTorch eager, float32", "ours, float32", True, "at least", 2.5),
+    ("ours, float64", "floor, float64", False, "at most", 2.2),
 ]
 
 
@@ -505,9 +504,9 @@ def measure(
     return {row: summary(got) for row, got in answers.items()}
 
 
-def ratio(slow: Measurement, fast: Measurement, validating: bool) -> float:
+def ratio(one: Measurement, other: Measurement, validating: bool) -> float:
     """Return how many times as long the one takes as the other, the median over the rounds."""
-    times = [row.validating if validating else row.training for row in (slow, fast)]
+    times = [row.validating if validating else row.training for row in (one, other)]
     return float(np.median(np.divide(*times)))
 
 
@@ -549,13 +548,13 @@ def table(measured: dict[str, Measurement | str]) -> Iterator[str]:
 
 def targets(measured: dict[str, Measurement | str]) -> Iterator[str]:
     """Yield a line for every target whose rows were measured."""
-    for slow, fast, validating, wanted in TARGETS:
-        if isinstance(measured[slow], str) or isinstance(measured[fast], str):
+    for one, other, validating, bound, wanted in TARGETS:
+        if isinstance(measured[one], str) or isinstance(measured[other], str):
             continue
-        found = ratio(measured[slow], measured[fast], validating)
-        verdict = "met" if found >= wanted else "MISSED"
+        found = ratio(measured[one], measured[other], validating)
+        verdict = "met" if (found >= wanted) == (bound == "at least") else "MISSED"
         kind = "with validations" if validating else "training alone"
-        yield f"- {slow} / {fast}, {kind}: {found:.2f}, wanted {wanted:.2f}: {verdict}"
+        yield f"- {one} / {other}, {kind}: {found:.2f}, wanted {bound} {wanted}: {verdict}"
 
 
 def plot_table(measured: dict[str, Measurement | str]) -> None:
@@ -600,6 +599,8 @@ def plot_scaling(points: Sequence[tuple[str, int, str, float]]) -> None:
         for row, marker in zip(rows, "osD^v", strict=True):
             line = [(x, y) for name, x, label, y in points if (name, label) == (axis, row)]
             ax.loglog(*zip(*line, strict=True), marker=marker, markersize=4, label=row)
+        ax.set_xticks([*AXES[axis]], [f"{value:,}" for value in AXES[axis]], fontsize="small")
+        ax.set_xticks([], minor=True)
         ax.set_xlabel(axis)
         ax.set_ylabel("training, µs an image")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
@@ -628,7 +629,6 @@ def main() -> None:
         print(*table(measured), "", *targets(measured), sep="\n")
         plot_table(measured)
     if options.plot:
-        matplotlib.rcParams["svg.hashsalt"] = "benchmark"
         plt.savefig(options.plot)
 
 
