@@ -599,7 +599,7 @@ def plot_scaling(points: Sequence[tuple[str, int, str, float]]) -> None:
         for row, marker in zip(rows, "osD^v", strict=True):
             line = [(x, y) for name, x, label, y in points if (name, label) == (axis, row)]
             ax.loglog(*zip(*line, strict=True), marker=marker, markersize=4, label=row)
-        ax.set_xticks([*AXES[axis]], [f"{value:,}" for value in AXES[axis]], fontsize="small")
+        ax.set_xticks([*AXES[axis]], [f"{value:,}" for value in AXES[axis]], fontsize="x-small")
         ax.set_xticks([], minor=True)
         ax.set_xlabel(axis)
         ax.set_ylabel("training, µs an image")
