@@ -58,6 +58,12 @@ MACROS = r"""
 \newcommand{\hphantom}[1]{\phantom{#1}}\newcommand{\vphantom}[1]{}\newcommand{\smash}[1]{#1}
 \newcommand{\fbox}[1]{\boxed{\text{#1}}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
 """
+CORRECTIONS = (  # of pandoc's Typst
+    (r'delim: "\|\|"', 'delim: "‖"'),
+    (r"; #none\)", ")"),  # no row after a last line break
+    (r"(?<=[])]);", " ;"),  # ends a row, not the code before it
+)
+MARK = "\ue000"  # for private use: nobody else's text
 BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
 DEFINITION = re.compile(rf"\\(?:re)?newcommand\*?\s*\{{?\\\w+\}}?\s*(?:\[\d\]\s*)?{BRACES}")
 NORM = r"(?<!\\)\\\|"
@@ -129,6 +135,7 @@ TEMPLATE = r"""
 #show table: set par(justify: false)
 #show table: set align(start)
 
+#set math.mat(column-gap: 1em)
 #set scale(reflow: true) // pandoc's large delimiters
 // an equation wider than the page is set smaller
 #show math.equation.where(block: true): it => layout(area => {
@@ -164,6 +171,10 @@ class Renderer(IPythonRenderer):
         """Mark an environment that stands without dollars."""
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
+    def block_html(self, html: str) -> str:
+        """Mark formulas that stand within HTML."""
+        return html_math(html)
+
     def block_code(self, code: str, info: str | None = None) -> str:
         """Leave highlighting to Typst."""
         return listing(code, (info or "").strip().partition(" ")[0])
@@ -189,6 +200,22 @@ def markdown_html(source: str, attachments: dict | None = None) -> str:
     return MarkdownWithMath(renderer, plugins=map(import_plugin, plugins)).render(source)
 
 
+def html_math(html: str) -> str:
+    """Return HTML with the formulas of its text marked, as MathJax finds them."""
+    if "$" not in html:
+        return html
+    soup = BeautifulSoup(html, "html.parser")
+    for text in soup.find_all(string=re.compile(r"\$.+\$", re.DOTALL)):
+        if not text.find_parent(["pre", "code", "script", "style"]):
+            parts = re.split(r"(?<!\\)\$(\$?)(.+?)(?<!\\)\$\1", text, flags=re.DOTALL)
+            marked = [escape(part.replace(r"\$", "$")) for part in parts]
+            for i in range(2, len(parts), 3):
+                mode = "; mode=display" if parts[i - 1] else ""
+                marked[i - 1 : i + 1] = "", f'<script type="math/tex{mode}">{parts[i]}</script>'
+            text.replace_with(BeautifulSoup("".join(marked), "html.parser"))
+    return str(soup)
+
+
 def listing(text: str, language: str) -> str:
     """Return the HTML of preformatted text; empty text leaves nothing."""
     text = strip_ansi(text).strip("\n")
@@ -205,7 +232,7 @@ def data_html(mime: str, data: str, metadata: dict) -> str:
         return f'<p><img class="output" src="data:{mime};base64,{data}"{attributes}></p>\n'
     if mime == "text/html":
         soup = BeautifulSoup(data, "html.parser")
-        return data if soup.get_text(strip=True) or soup(["img", *NOT_ON_PAPER]) else ""
+        return html_math(data) if soup.get_text(strip=True) or soup(["img", *NOT_ON_PAPER]) else ""
     return listing(data, "output") if mime == "text/plain" else markdown_html(data)
 
 
@@ -266,7 +293,7 @@ def pandoc(html: str, directory: str, *options: str) -> tuple[str, list[str]]:
         sandbox=True,
     )
     failures = [m["contents"] for m in json.loads(log.read_text("utf-8")) if "TeX" in m["type"]]
-    return body.replace('delim: "||"', 'delim: "‖"'), failures  # of Vmatrix: two bars, one sign
+    return body, failures
 
 
 def failing(lines: list[str], directory: str) -> set[int]:
@@ -288,8 +315,8 @@ def failing(lines: list[str], directory: str) -> set[int]:
             bad |= found
 
 
-def set_formulas(soup: BeautifulSoup, directory: str) -> None:
-    """Expand the macros that a notebook defines; show a formula's source if it cannot be set."""
+def set_formulas(soup: BeautifulSoup, directory: str) -> list[str]:
+    """Put a mark where each formula was, or its source if it cannot be set; return their Typst."""
     tags, sources, macros = [], [], MACROS
     for tag in soup.select("script[type^='math/tex']"):
         formula = source = tag.string or ""
@@ -303,12 +330,17 @@ def set_formulas(soup: BeautifulSoup, directory: str) -> None:
             tag.string = macros + formula
         else:
             tag.decompose()
-    html = "\n".join(f"<p>{tag}</p>" for tag in tags)
-    source, failures = pandoc(html, directory)
-    lines = [" ".join(paragraph.split()) for paragraph in source.strip().split("\n\n")]
+    typst_source, failures = pandoc("\n".join(f"<p>{tag}</p>" for tag in tags), directory)
+    lines = [" ".join(paragraph.split()) for paragraph in typst_source.strip().split("\n\n")]
+    for pattern, replacement in CORRECTIONS:
+        lines = [re.sub(pattern, replacement, line) for line in lines]
     bad = failing(lines, directory) | {i for i, tag in enumerate(tags) if tag.string in failures}
-    for i in sorted(bad):
-        show_source(tags[i], sources[i], "formula")
+    for i, tag in enumerate(tags):
+        if i in bad:
+            show_source(tag, sources[i], "formula")
+        else:
+            tag.replace_with(f"{MARK}{i}{MARK}")
+    return lines
 
 
 def width(texts: Iterable[str]) -> float:
@@ -427,7 +459,7 @@ def translate(nb: NotebookNode, directory: str, title: str, base: Path, code: bo
     set_title(soup, nb.metadata.get("title", ""), title)
     set_tables(soup)
     set_links(soup)
-    set_formulas(soup, directory)
+    formulas = set_formulas(soup, directory)
     alts = set_images(soup, directory, base)
     for tag in soup("cell"):
         tag.unwrap()
@@ -435,6 +467,7 @@ def translate(nb: NotebookNode, directory: str, title: str, base: Path, code: bo
     template.write_text(TEMPLATE, "utf-8")
     options = (f"--template={template}", "--shift-heading-level-by=-1")
     source, _ = pandoc(str(soup), directory, *options)
+    source = re.sub(f"{MARK}(\\d+){MARK}", lambda mark: formulas[int(mark[1])], source)
     source = source.replace('#box(image("output', '#figure(image("output')
     for name, alt in alts.items():
         text = json.dumps(" ".join(alt.split()), ensure_ascii=False)

@@ -342,6 +342,9 @@ def test_raw_cell_is_shown_as_it_is(typst):
         (r"$\DeclareMathOperator{\Tr}{Tr} \Tr A$", '$"Tr" A$'),
         (r"$\|x\|_2$", "$lr(bar.v.double x bar.v.double)_2$"),
         (r"$\begin{cases} a & b \\ c & d \end{cases}$", "a & quad b, c & quad d"),
+        (r"$\begin{Vmatrix} 1 \\ \end{Vmatrix}$", '$mat(delim: "‖", 1)$'),
+        (r"$\begin{matrix} a\phantom{b} \\ c \end{matrix}$", r"a #hide[b]\ c"),
+        (r"$\begin{bmatrix} a\phantom{b} \\ c \end{bmatrix}$", "a #hide[b] ; c"),
         (r"$x \tag{3}$", r"$x #h(2em) \( 3 \)$"),
         (r"\$5 and \$6", r"\$5 and \$6"),
     ],
@@ -349,6 +352,13 @@ def test_raw_cell_is_shown_as_it_is(typst):
 def test_mathematics_of_jupyter_is_translated(tex, expected, typst, capsys):
     assert expected in typst(tex)
     assert capsys.readouterr().err == ""
+
+
+def test_mathematics_within_html_is_translated(typst):
+    html = "<div>a &lt; $x < y$ and $$z$$ <code>$z$</code></div>"
+    for cell in (html, code("1", shown({"text/html": html}))):
+        source = typst(cell)
+        assert "a \\< $x < y$ and $ z $ `$z$`" in source
 
 
 def test_footnotes_of_two_cells_stay_apart(typst):
