@@ -15,12 +15,15 @@ from task2a import (
 )
 from task3 import IMPROVED_SIGMOID, TASK_3, fan_in_normal, momentum, saturation
 from task4 import (
+    PUBLISHED,
     RELU,
     TASK_4,
     confusion,
     gradient_rms,
     largest_width,
     most_confident_mistakes,
+    published_reasons,
+    published_table,
     relu,
     snapshots_by_layer,
 )
@@ -293,3 +296,38 @@ def test_the_most_confident_mistakes_come_first():
     outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.3, 0.7]])
     mistakes = most_confident_mistakes(np.eye(2)[[0, 0, 0, 1, 0]], outputs, 2)
     assert mistakes.tolist() == [1, 4]
+
+
+# ---- beside the published results
+
+
+MEASURED = {
+    name: [
+        {"last validation loss": 0.1, "last validation accuracy": 0.9, "last epoch": 10},
+        {"last validation loss": 0.3, "last validation accuracy": 0.98, "last epoch": 20},
+    ]
+    for name in PUBLISHED
+}
+
+
+@task("4a")
+def test_means_outside_of_the_published_range_are_bold():
+    # 0.2 is outside of 0.288 to 0.298, 0.94 of 0.915 to 0.918, and 15 of 47 to 50
+    rows = published_table(MEASURED).data.replace("\u00a0", " ").splitlines()
+    row = next(row for row in rows if row.startswith("| Task 2c |"))
+    assert row == (
+        "| Task 2c | **0.2000 ± 0.1414** | 0.288 to 0.298 | **0.9400 ± 0.0566** | 0.915 to 0.918 "
+        "| **15 ± 7** | 47 to 50 |"
+    )
+    inside = next(row for row in rows if row.startswith("| Task 4a |"))
+    assert inside.startswith("| Task 4a | 0.2000 ± 0.1414 | 0.19 to 0.224 |")
+
+
+@task("4a")
+def test_ranges_that_do_not_meet_the_published_ones_are_named():
+    # losses 0.1 to 0.3 and accuracies 0.9 to 0.98 meet all of them, epochs 10 to 20 not those
+    text = published_reasons(MEASURED)
+    assert "last epoch of Task 2c (ours 10 to 20)" in text
+    assert "last epoch of Task 3a" in text
+    assert "Task 3c" not in text
+    assert "loss" not in text
