@@ -77,6 +77,7 @@ REWRITES = (
     (r"\\(bf|rm|cal|it|sf|tt)\s*\{", r"\\math\1{"),
     (r"\\(?:m?kern|[mh]?skip)\s*-?[\d.]+\s*(?:mu|pt|em|ex|cm)", r"\\,"),
     (r"\{dcases\}", "{cases}"),
+    (r"\\(?:tiny|small|large|Large|LARGE|huge|Huge)\b", ""),
     (r"\\left\s*\\\|", r"\\left\\lVert "),
     (r"\\right\s*\\\|", r"\\right\\rVert "),
     (rf"{NORM}(.+?){NORM}", r"\\lVert \1\\rVert "),
