@@ -1,5 +1,6 @@
 """Task 2c: how a network learns, by mini-batch gradient descent with early stopping."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
+from threadpoolctl import threadpool_limits
 
 from task2a import (
     SIGMOID,
@@ -26,6 +28,7 @@ from utils import batch_loader, progress
 VALIDATIONS_PER_EPOCH = 5
 PATIENCE = 50  # validations without improvement before training stops
 SNAP_BITS = 16
+EVALUATED_TOGETHER = 1000  # examples whose activations stay in the processor's cache
 
 Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]
 
@@ -82,6 +85,8 @@ class Run(NamedTuple):
     history: History
     best_weights: Weights
     last_weights: Weights
+    best_train: tuple[float, float]  # loss and accuracy of the best weights, all training examples
+    last_train: tuple[float, float]  # and of the last ones
     snapshots: dict[int, Weights]
 
 
@@ -94,6 +99,35 @@ def snap(values: Array, bits: int = SNAP_BITS) -> Array:
     mantissa = np.finfo(values.dtype).nmant
     shift = values.dtype.type(1.5 * 2.0 ** (mantissa - bits))  # leaves no room for finer digits
     return (values + shift) - shift
+
+
+def snap_accidents(
+    X: Array, Y: Array, ws: Weights, activation: Activation, rng: np.random.Generator
+) -> float:
+    """Estimate how many gradient entries of one update another machine would snap elsewhere.
+
+    Another order of the examples and of the inputs stands for another machine: it rounds the same
+    sums differently. A difference moves an entry across a tie with the probability that it is of
+    the grid's step.
+
+    Args:
+        X: inputs of a batch [N, inputs].
+        Y: its one-hot labels [N, K].
+        ws, activation: the network.
+        rng: draws the other order.
+    """
+    examples, inputs = rng.permutation(len(X)), rng.permutation(X.shape[1])
+    here = backward(Y, forward(X, ws, activation), ws, activation)
+    here[0] = here[0][inputs]
+    X, Y, ws = X[examples][:, inputs], Y[examples], [ws[0][inputs], *ws[1:]]
+    there = backward(Y, forward(X, ws, activation), ws, activation)
+    return sum(float(np.abs(g - h).sum()) for g, h in zip(here, there, strict=True)) * 2**SNAP_BITS
+
+
+def weights_digest(run: Run) -> str:
+    """Return the SHA-256 of all bits of a run's best and last weights."""
+    weights = [*run.best_weights, *run.last_weights]
+    return hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
 
 
 def count_parameters(ws: Weights, *, bias_in_every_layer: bool = False) -> int:
@@ -120,7 +154,8 @@ def calculate_accuracy(targets: Array, outputs: Array) -> float:
 
 def evaluate(X: Array, Y: Array, ws: Weights, activation: Activation) -> tuple[float, float]:
     """Return the mean cross entropy and the accuracy for inputs [N, inputs], labels [N, K]."""
-    outputs = forward(X, ws, activation)[-1]
+    parts = range(0, len(X), EVALUATED_TOGETHER)
+    outputs = np.vstack([forward(X[i : i + EVALUATED_TOGETHER], ws, activation)[-1] for i in parts])
     return cross_entropy_loss(Y, outputs), calculate_accuracy(Y, outputs)
 
 
@@ -149,10 +184,12 @@ def descend(
 ) -> Iterator[tuple[Weights, float, float]]:
     """Yield the weights, batch loss and batch accuracy of every gradient step of all epochs."""
     vs = [np.zeros_like(w) for w in ws]
-    for _ in range(experiment.epochs):
-        for x, y in batch_loader(X, Y, experiment.batch_size, rng):
-            ws, vs, loss, accuracy = train_step(x, y, ws, vs, experiment)
-            yield ws, loss, accuracy
+    np.empty(4_000_000)  # freed at once: from then on glibc keeps freed memory of up to this size
+    with threadpool_limits(limits=1, user_api="blas"):  # matrices this small gain nothing from more
+        for _ in range(experiment.epochs):
+            for x, y in batch_loader(X, Y, experiment.batch_size, rng):
+                ws, vs, loss, accuracy = train_step(x, y, ws, vs, experiment)
+                yield ws, loss, accuracy
 
 
 def train(
@@ -205,7 +242,8 @@ def train(
         on_validation(-(-step // batches_per_epoch), loss=loss, accuracy=accuracy)
         if should_stop(history.val_loss):
             break
-    return Run(experiment, seed, history, best_weights, ws, snapshots)
+    scores = (evaluate(X_train, Y_train, w, experiment.activation) for w in (best_weights, ws))
+    return Run(experiment, seed, history, best_weights, ws, *scores, snapshots)
 
 
 def check_gradients(experiment: Experiment, X: Array, Y: Array, seed: int) -> Array:

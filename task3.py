@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown
 
-from task2 import Experiment, Run, count_parameters, evaluate
+from task2 import VALIDATIONS_PER_EPOCH, Experiment, Run, count_parameters
 from task2a import Activation, Array, Weights, forward
 from utils import table
 
@@ -72,24 +72,24 @@ def saturation(X: Array, ws: Weights, activation: Activation) -> Array:
     return np.array([np.mean(activation.slope(a) < SATURATED * steepest) for a in hidden])
 
 
-def measure(run: Run, X_train: Array, Y_train: Array) -> dict[str, Any]:
+def measure(run: Run, X: Array) -> dict[str, Any]:
     """Return what the report's tables tell of a run, at its best weights unless they say otherwise.
 
     Args:
         run: a finished training.
-        X_train, Y_train: the inputs [N, inputs] and one-hot labels [N, K] it was trained on.
+        X: inputs [N, inputs] on which to look at its hidden units.
     """
-    history, activation = run.history, run.experiment.activation
+    history = run.history
     val_loss, val_accuracy = history.val_loss[history.best], history.val_accuracy[history.best]
-    train_loss, train_accuracy = evaluate(X_train, Y_train, run.best_weights, activation)
-    last_loss, _ = evaluate(X_train, Y_train, run.last_weights, activation)
+    train_loss, train_accuracy = run.best_train
+    saturated = saturation(X, run.last_weights, run.experiment.activation)
     return {
         "network": run.experiment.label,
         "parameters": count_parameters(run.best_weights),
         f"steps to loss {TARGET_LOSS}": steps_until(run, TARGET_LOSS),
         "best step": int(history.steps[history.best]),
         "last step": int(history.steps[-1]),
-        "last epoch": int(np.ceil(history.steps[-1] * run.experiment.batch_size / len(X_train))),
+        "last epoch": int(np.ceil(len(history.steps) / VALIDATIONS_PER_EPOCH)),
         "training loss": train_loss,
         "validation loss": val_loss,
         "training accuracy": train_accuracy,
@@ -97,16 +97,14 @@ def measure(run: Run, X_train: Array, Y_train: Array) -> dict[str, Any]:
         "last validation loss": history.val_loss[-1],
         "last validation accuracy": history.val_accuracy[-1],
         "gap": val_loss - train_loss,
-        "gap at the end": history.val_loss[-1] - last_loss,
-        "saturated at the end": saturation(X_train, run.last_weights, activation).mean(),
+        "gap at the end": history.val_loss[-1] - run.last_train[0],
+        "saturated at the end": saturated.mean(),
     }
 
 
-def measure_all(
-    runs: Mapping[str, Sequence[Run]], X_train: Array, Y_train: Array
-) -> dict[str, list[dict[str, Any]]]:
+def measure_all(runs: Mapping[str, Sequence[Run]], X: Array) -> dict[str, list[dict[str, Any]]]:
     """Return `measure` of every run, by the name of the experiment."""
-    return {name: [measure(run, X_train, Y_train) for run in runs[name]] for name in runs}
+    return {name: [measure(run, X) for run in runs[name]] for name in runs}
 
 
 def column(measured: Sequence[Mapping[str, Any]], name: str) -> Array:
@@ -131,11 +129,11 @@ def measures_table(
 
 
 def spread(values: Array) -> str:
-    """Return mean and, of several values, standard deviation; counts without digits."""
+    """Return mean and, of different values, standard deviation; counts without digits."""
     if np.isinf(values).any():
         return "never"
     digits = 0 if np.issubdtype(values.dtype, np.integer) else 4
-    std = f" ± {np.std(values, ddof=1):,.{digits}f}" if len(values) > 1 else ""
+    std = f"\u00a0±\u00a0{np.std(values, ddof=1):,.{digits}f}" if len(set(values)) > 1 else ""
     return f"{np.mean(values):,.{digits}f}{std}"
 
 
@@ -146,16 +144,17 @@ def compare(
 
     It is called lower or higher only where all pairs of runs, one a seed, agree on that.
     """
-    differences = column(measured, name) - column(baseline, name)
+    pairs = min(len(measured), len(baseline))
+    differences = column(measured[:pairs], name) - column(baseline[:pairs], name)
     sign = int(np.sign(differences.mean()))
     by = f"by {spread(differences * sign)}"
-    agreeing = np.sign(differences) == sign
+    agreeing, seeds = np.sum(np.sign(differences) == sign), len(differences)
     if not sign:
         return f"the same {name}"
     word = "lower" if sign < 0 else "higher"
-    if agreeing.all():
+    if agreeing == seeds:
         return f"**{word} {name}** ({by})"
-    return f"no clear difference in {name} ({word} {by}, but in {agreeing.sum()} seeds only)"
+    return f"no clear difference in {name} ({word} {by}, but in {agreeing} of {seeds} seeds only)"
 
 
 def claims(

@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from IPython.display import Markdown
 
 from task2 import Run, count_parameters
@@ -112,18 +113,72 @@ def published_table(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mark
     return table(["network", *header], rows)
 
 
+def published_reasons(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Return, in words, which published ranges our seeds' own range does not touch."""
+    apart = []
+    for name, ranges in PUBLISHED.items():
+        for measure, limits in zip(PUBLISHED_MEASURES, ranges, strict=True):
+            values = column(measured[name], measure)
+            if limits and (values.max() < limits[0] or values.min() > limits[1]):
+                low, high = spread(values.min(keepdims=True)), spread(values.max(keepdims=True))
+                apart.append(f"{measure} of {name} (ours {low} to {high})")
+    return (
+        "The ranges of our seeds and of the published runs have no value in common for: "
+        + ("; ".join(apart) or "nothing")
+        + "."
+    )
+
+
+def confusion(targets: Array, outputs: Array) -> npt.NDArray[np.int64]:
+    """Count how often class k (row) was taken for class l (column), [K, K].
+
+    Args:
+        targets: one-hot labels [N, K].
+        outputs: probabilities [N, K].
+    """
+    return (targets.T @ np.eye(targets.shape[1])[outputs.argmax(axis=1)]).astype(np.int64)
+
+
+def most_confident_mistakes(targets: Array, outputs: Array, count: int) -> npt.NDArray[np.int64]:
+    """Return the indices of the mistakes with the largest probabilities, [count], largest first."""
+    wrong = outputs.argmax(axis=1) != targets.argmax(axis=1)
+    return np.argsort(-np.round(outputs.max(axis=1) * wrong, 12), kind="stable")[:count]
+
+
 TASK_3C = TASK_3[-1]
 SHALLOW = TASK_3C._replace(change="")
 DEEP = SHALLOW._replace(name="Task 4e", neurons_per_layer=(*[64] * 10, 10), line=("#D55E00", "--"))
 DEEP_SIGMOID = DEEP._replace(
-    name="Task 4e sigmoid", change="plain sigmoid", activation=SIGMOID, line=("#000000", ":")
+    name="Task 4e sigmoid",
+    change="plain sigmoid",
+    activation=SIGMOID,
+    epochs=10,  # of which none brings it forward
+    line=("#000000", ":"),
 )
+DEEP_SLOW = DEEP._replace(
+    name="Task 4e slow", change="learning rate 0.002", learning_rate=0.002, line=("#0072B2", "-.")
+)
+TEN_LAYERS = ("Task 4e", "Task 4e sigmoid", "Task 4f deep")
 TASK_4 = [
     SHALLOW._replace(name="Task 4a", neurons_per_layer=(32, 10), line=("#CC79A7", "--")),
     SHALLOW._replace(name="Task 4b", neurons_per_layer=(128, 10), line=("#000000", "-.")),
     SHALLOW._replace(name="Task 4d", neurons_per_layer=(59, 59, 10), line=("#E69F00", "--")),
     DEEP,
-    DEEP_SIGMOID,
     SHALLOW._replace(name="Task 4f", change="ReLU", activation=RELU, line=("#56B4E9", "-.")),
     DEEP._replace(name="Task 4f deep", change="ReLU", activation=RELU, line=("#009E73", ":")),
 ]
+# shorter trainings that show a trend
+SWEPT_EPOCHS = 4
+WIDTHS = {
+    n: SHALLOW._replace(name=f"{n} units", neurons_per_layer=(n, 10), epochs=SWEPT_EPOCHS)
+    for n in (4, 8, 16, 32, 64, 128, 256, 512)
+}
+BUDGET = count_parameters(initialize_weights((64, 10), np.random.default_rng(0)))
+DEPTHS = {
+    n: SHALLOW._replace(
+        name=f"depth {n}",
+        neurons_per_layer=(*[largest_width(BUDGET, n)] * n, 10),
+        epochs=SWEPT_EPOCHS,
+    )
+    for n in (1, 2, 3, 5, 10)
+}

@@ -16,7 +16,7 @@ from IPython.display import Markdown, display
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from tqdm import tqdm
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -122,6 +122,16 @@ def load_full_mnist(directory: Path = DATA) -> tuple[npt.NDArray[np.uint8], ...]
     return X_train, Y_train, X_val, Y_val
 
 
+def load_unseen_mnist(directory: Path = DATA) -> tuple[npt.NDArray[np.uint8], ...]:
+    """Return the training images that the assignment leaves out, [40000, 784], and their labels.
+
+    Raises:
+        FileNotFoundError, ValueError: a data file is missing or not MNIST's.
+    """
+    X, Y = (array[NUM_TRAIN:] for array in read_split("train", directory))
+    return X, Y
+
+
 def batch_loader(
     X: npt.NDArray, Y: npt.NDArray, batch_size: int, rng: np.random.Generator | None = None
 ) -> Iterator[tuple[npt.NDArray, npt.NDArray]]:
@@ -171,8 +181,8 @@ def progress(description: str, total: int) -> Iterator[Callable[..., None]]:
         A context whose value is a function `show(done, **figures)`.
     """
     in_notebook = hasattr(get_ipython(), "kernel")
-    file = CellOutput() if in_notebook else None
-    with tqdm(total=total, desc=description, file=file, leave=False, ncols=100) as bar:
+    place = {"file": CellOutput()} if in_notebook else {"disable": None}  # None: if no terminal
+    with tqdm(total=total, desc=description, leave=False, ncols=100, **place) as bar:
 
         def show(done: int, **figures: object) -> None:
             bar.set_postfix(figures, refresh=False)
@@ -200,12 +210,21 @@ def plot_runs(runs: Mapping[str, Sequence], *names: str) -> Figure:
         axes[0, 1].set(title="validation")
         axes[1, 0].set(ylabel="accuracy")
         for ax in axes[0]:
-            ax.set_yscale("log")
+            set_plain_log(ax)
         for ax in axes[1]:
             ax.set(xlabel="gradient steps", ylim=(0.8, 1.005))
+            ax.xaxis.set_major_locator(MaxNLocator(5))
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=3)
     return figure
+
+
+def set_plain_log(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, with plain numbers at it."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def plot_band(ax: Axes, runs: Sequence, measure: str) -> None:
@@ -245,23 +264,82 @@ def plot_layers(
     return figure
 
 
-def show(figure: Figure, alt: str) -> None:
+def plot_sweep(
+    measured: Mapping[int, Mapping[str, float]], names: Sequence[str], xlabel: str
+) -> Figure:
+    """Plot some measures of one run each against a number, both axes logarithmic.
+
+    Args:
+        measured: the measures by the number that was varied.
+        names: which of the measures.
+        xlabel: what the number is.
+    """
+    with style.context(FIGURE_STYLE):
+        figure = Figure(figsize=(7, 3), layout="constrained")
+        ax = figure.subplots()
+        for name, mark in zip(names, ("ko-", "s--", "^:"), strict=False):
+            values = [round(measures[name], 6) for measures in measured.values()]
+            ax.plot(list(measured), values, mark, label=name)
+        ax.set_xscale("log", base=2)
+        ax.set(xlabel=xlabel, ylabel="cross entropy per example [nats]")
+        set_plain_log(ax)
+        ax.xaxis.set_major_formatter("{x:.0f}")
+        ax.set_xticks(list(measured))
+        ax.minorticks_off()
+        ax.legend()
+    return figure
+
+
+def plot_images(images: npt.NDArray, titles: Sequence[str], columns: int = 8) -> Figure:
+    """Plot images [N, 784] under their titles, each on its own grey scale around zero's."""
+    with style.context(FIGURE_STYLE):
+        rows = -(-len(images) // columns)
+        figure = Figure(figsize=(7, 1.05 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for ax in axes:
+            ax.set_axis_off()
+        for ax, image, title in zip(axes, images, titles, strict=False):
+            ax.imshow(np.round(image, 4).reshape(28, 28), cmap="gray")
+            ax.set_title(title, fontsize=7)
+    return figure
+
+
+def plot_confusion(counts: npt.NDArray[np.int64]) -> Figure:
+    """Plot how often class k (row) was taken for class l (column), [K, K]."""
+    with style.context([*FIGURE_STYLE, {"axes.grid": False}]):
+        figure = Figure(figsize=(4.6, 4), layout="constrained")
+        ax = figure.subplots()
+        wrong = counts * (1 - np.eye(len(counts), dtype=int))
+        ax.pcolormesh(wrong, cmap="Greys", vmax=2 * wrong.max())
+        for (row, column), count in np.ndenumerate(counts):
+            ax.text(column + 0.5, row + 0.5, count, ha="center", va="center", fontsize=7)
+        ticks = np.arange(len(counts))
+        ax.set_xticks(ticks + 0.5, ticks)
+        ax.set_yticks(ticks + 0.5, ticks)
+        ax.set(xlabel="predicted class", ylabel="class")
+        ax.invert_yaxis()
+    return figure
+
+
+def show(figure: Figure, alt: str, vector: bool = True) -> None:
     """Display a figure as SVG, which nbval compares, and as PNG for viewers that show no SVG.
 
     Args:
         figure: what a plot function returned.
         alt: the text for who cannot see it.
+        vector: leave the SVG out where it would only wrap pixels.
     """
     svg, png = io.StringIO(), io.BytesIO()
     with style.context(FIGURE_STYLE):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Title": alt})
         figure.savefig(png, format="png", dpi=144)
     width = round(figure.get_figwidth() * 96)  # CSS pixels
-    display(
-        {"image/svg+xml": svg.getvalue(), "image/png": png.getvalue(), "text/plain": alt},
-        metadata={"image/svg+xml": {"alt": alt}, "image/png": {"alt": alt, "width": width}},
-        raw=True,
-    )
+    data = {"image/png": png.getvalue(), "text/plain": alt}
+    metadata = {"image/png": {"alt": alt, "width": width}}
+    if vector:
+        data["image/svg+xml"] = svg.getvalue()
+        metadata["image/svg+xml"] = {"alt": alt}
+    display(data, metadata=metadata, raw=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
