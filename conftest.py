@@ -1,4 +1,7 @@
-"""Make nbval compare all that a reader of the notebook sees; the rules are in tests/strict.py."""
+"""Make nbval compare all that a reader of the notebook sees, and end with the grade sheet.
+
+The rules are in tests/strict.py and tests/grades.py.
+"""
 
 import json
 import os
@@ -11,6 +14,7 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 from tests.strict import file_problems, merge_streams, output_differences
 
+pytest_plugins = ["tests.grades"]
 ROOT = Path(__file__).resolve().parent
 
 

@@ -288,7 +288,7 @@ def nbval_report(tmp_path_factory):
     """Names of the notebooks of which something failed under `pytest --nbval`."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "tests").mkdir()
-    for name in ("conftest.py", "pyproject.toml", "utils.py", "tests/strict.py"):
+    for name in ("conftest.py", "pyproject.toml", "utils.py", "tests/strict.py", "tests/grades.py"):
         shutil.copy(ROOT / name, folder / name)
     cells = [nbformat.v4.new_code_cell(source, id=f"c{i}") for i, source in enumerate(CELLS)]
     metadata = {"kernelspec": STORED["metadata"]["kernelspec"]}
