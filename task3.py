@@ -98,7 +98,7 @@ def measure(run: Run, X: Array) -> dict[str, Any]:
         "last validation accuracy": history.val_accuracy[-1],
         "gap": val_loss - train_loss,
         "gap at the end": history.val_loss[-1] - run.last_train[0],
-        "saturated at the end": saturated.mean(),
+        "saturation at the end": saturated.mean(),
     }
 
 

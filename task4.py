@@ -107,7 +107,8 @@ def published_table(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mark
                 continue
             low, high = limits
             inside = low <= values.mean() <= high
-            row += [spread(values) if inside else f"**{spread(values)}**", f"{low:g} to {high:g}"]
+            published = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+            row += [spread(values) if inside else f"**{spread(values)}**", published]
         rows.append(row)
     header = [text for measure in PUBLISHED_MEASURES for text in (measure, "published")]
     return table(["network", *header], rows)
@@ -122,11 +123,7 @@ def published_reasons(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> st
             if limits and (values.max() < limits[0] or values.min() > limits[1]):
                 low, high = spread(values.min(keepdims=True)), spread(values.max(keepdims=True))
                 apart.append(f"{measure} of {name} (ours {low} to {high})")
-    return (
-        "The ranges of our seeds and of the published runs have no value in common for: "
-        + ("; ".join(apart) or "nothing")
-        + "."
-    )
+    return f"No value in common for: {'; '.join(apart) or 'nothing'}."
 
 
 def confusion(targets: Array, outputs: Array) -> npt.NDArray[np.int64]:
@@ -146,6 +143,8 @@ def most_confident_mistakes(targets: Array, outputs: Array, count: int) -> npt.N
 
 
 TASK_3C = TASK_3[-1]
+BUDGET = count_parameters(initialize_weights(TASK_3C.neurons_per_layer, np.random.default_rng(0)))
+WIDTH_4D = largest_width(BUDGET, hidden_layers=2)
 SHALLOW = TASK_3C._replace(change="")
 DEEP = SHALLOW._replace(name="Task 4e", neurons_per_layer=(*[64] * 10, 10), line=("#D55E00", "--"))
 DEEP_SIGMOID = DEEP._replace(
@@ -162,7 +161,9 @@ TEN_LAYERS = ("Task 4e", "Task 4e sigmoid", "Task 4f deep")
 TASK_4 = [
     SHALLOW._replace(name="Task 4a", neurons_per_layer=(32, 10), line=("#CC79A7", "--")),
     SHALLOW._replace(name="Task 4b", neurons_per_layer=(128, 10), line=("#000000", "-.")),
-    SHALLOW._replace(name="Task 4d", neurons_per_layer=(59, 59, 10), line=("#E69F00", "--")),
+    SHALLOW._replace(
+        name="Task 4d", neurons_per_layer=(WIDTH_4D, WIDTH_4D, 10), line=("#E69F00", "--")
+    ),
     DEEP,
     SHALLOW._replace(name="Task 4f", change="ReLU", activation=RELU, line=("#56B4E9", "-.")),
     DEEP._replace(name="Task 4f deep", change="ReLU", activation=RELU, line=("#009E73", ":")),
@@ -173,7 +174,6 @@ WIDTHS = {
     n: SHALLOW._replace(name=f"{n} units", neurons_per_layer=(n, 10), epochs=SWEPT_EPOCHS)
     for n in (4, 8, 16, 32, 64, 128, 256, 512)
 }
-BUDGET = count_parameters(initialize_weights((64, 10), np.random.default_rng(0)))
 DEPTHS = {
     n: SHALLOW._replace(
         name=f"depth {n}",

@@ -361,7 +361,7 @@ def test_measures_of_a_run_by_hand(finished_run):
         "last validation accuracy": 0.8,
         "gap": 0.25,
         "gap at the end": 1.875,
-        "saturated at the end": 0.25,
+        "saturation at the end": 0.25,
     }
     assert {name: measures[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     assert measures["network"] == finished_run.experiment.label
