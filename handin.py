@@ -51,6 +51,16 @@ NOT_ON_PAPER = ("audio", "canvas", "embed", "form", "iframe", "object", "svg", "
 TEXT_WIDTH = 45.9  # em of 10.5 pt in 17 cm
 CSS_PIXEL = 0.75 / 10.5  # em
 
+
+def spread(environment: re.Match) -> str:
+    """Return `aligned` with TeX's space between pairs of columns, `cases` between columns."""
+    step = 1 if environment[1] == "cases" else 2
+    rows = [re.split(r"(?<!\\)&", row) for row in environment[0].split(r"\\")]
+    for row in rows:
+        row[step::step] = [r"\quad " + cell for cell in row[step::step]]
+    return r"\\".join("&".join(row) for row in rows)
+
+
 # what MathJax knows and pandoc does not, or says in another way than Typst expects
 MACROS = r"""
 \newcommand{\label}[1]{}\newcommand{\tag}[1]{\qquad(#1)}\newcommand{\hbox}[1]{\text{#1}}
@@ -62,6 +72,7 @@ CORRECTIONS = (  # of pandoc's Typst
     (r'delim: "\|\|"', 'delim: "‖"'),
     (r"; #none\)", ")"),  # no row after a last line break
     (r"(?<=[])]);", " ;"),  # ends a row, not the code before it
+    (r"#box\(stroke: black, inset: 3pt", "#box(stroke: 0.5pt, inset: 3pt, baseline: 50% - 0.25em"),
 )
 MARK = "\ue000"  # for private use: nobody else's text
 BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
@@ -82,7 +93,7 @@ REWRITES = (
     (r"\\right\s*\\\|", r"\\right\\rVert "),
     (rf"{NORM}(.+?){NORM}", r"\\lVert \1\\rVert "),
     (r"\n\s*\n", "\n"),
-    (r"(?s)\\begin\{cases\}.+?\\end\{cases\}", lambda cases: cases[0].replace("&", r"&\quad ")),
+    (r"(?s)\\begin\{(cases|align(?:ed)?\*?)\}((?!\\begin).)+?\\end\{\1\}", spread),
 )
 
 # a pandoc template: $$ is one dollar

@@ -342,6 +342,7 @@ def test_raw_cell_is_shown_as_it_is(typst):
         (r"$\DeclareMathOperator{\Tr}{Tr} \Tr A$", '$"Tr" A$'),
         (r"$\|x\|_2$", "$lr(bar.v.double x bar.v.double)_2$"),
         (r"$\begin{cases} a & b \\ c & d \end{cases}$", "a & quad b, c & quad d"),
+        (r"$\begin{aligned} a &= b & c &= d \end{aligned}$", "a & = b & quad c & = d"),
         (r"$\begin{Vmatrix} 1 \\ \end{Vmatrix}$", '$mat(delim: "‖", 1)$'),
         (r"$\begin{matrix} a\phantom{b} \\ c \end{matrix}$", r"a #hide[b]\ c"),
         (r"$\begin{bmatrix} a\phantom{b} \\ c \end{bmatrix}$", "a #hide[b] ; c"),
