@@ -126,7 +126,8 @@ def results_of(reports: Iterable[Any], root: Path) -> Iterator[Result]:
             if report.nodeid.endswith(".ipynb::file"):
                 of_cells = cell_tasks(json.loads(path.read_text("utf-8"))["cells"])
                 for name, number, why in PROBLEM.findall(report.longreprtext):
-                    yield Result(name, of_cells[int(number) - 1], why)
+                    if tasks := of_cells[int(number) - 1]:
+                        yield Result(name, tasks, why)
         elif report.passed and report.when == "call":
             yield Result(report.nodeid, tasks)
 
@@ -137,11 +138,13 @@ def reason(report: Any) -> str:
         return "skipped"
     text = re.sub(r"\x1b\[[\d;]*m", "", report.longreprtext).strip()
     if crash := getattr(report.longrepr, "reprcrash", None):
-        return crash.message.splitlines()[0]
+        text = crash.message.strip()
+        if not text.startswith('File "'):  # as the message of a SyntaxError does
+            return text.partition("\n")[0]
     if cell := re.search(r"^Cell \d+: (.*)", text, re.MULTILINE):
         return f"{cell[1]}: {text.splitlines()[-1]}" if "\nTraceback:\n" in text else cell[1]
-    last = text.splitlines()[-1].removeprefix("E ").strip()
-    where = re.findall(r'^E +File ".*?([^/\\"]+)", line (\d+)', text, re.MULTILINE)
+    last = text.rpartition("\n")[2].removeprefix("E ").strip()
+    where = re.findall(r'^(?:E +)?File ".*?([^/\\"]+)", line (\d+)', text, re.MULTILINE)
     return last + "".join(f" ({name}, line {number})" for name, number in where[-1:])
 
 
