@@ -319,18 +319,15 @@ def test_saturation_is_counted_in_each_hidden_layer():
 # ---- comparing runs
 
 
-def history(steps, val_loss):
-    values = [np.array(v, float) for v in (steps, val_loss)]
-    return History(values[0], values[1] / 2, values[1] / 10, values[1], 1 - values[1] / 10)
-
-
 @pytest.fixture
 def finished_run():
     # the second of six validations is the best; one of the four hidden activations is saturated
+    steps, val_loss = np.array([4.0, 8, 12, 16, 20, 24]), np.array([3, 0.5, 0.5, 0.75, 1, 2])
+    val_accuracy = np.array([0.1, 0.95, 0.97, 0.9, 0.85, 0.8])
     return Run(
         experiment=TASK_3[3]._replace(neurons_per_layer=(2, 2)),
         seed=0,
-        history=history([4, 8, 12, 16, 20, 24], [3, 0.5, 0.5, 0.75, 1, 2]),
+        history=History(steps, val_loss / 2, val_accuracy / 2, val_loss, val_accuracy),
         best_weights=[np.zeros((3, 2)), np.zeros((2, 2))],
         last_weights=[np.array([[9.0, 0], [0, 0], [0, 0]]), np.zeros((2, 2))],
         best_train=(0.25, 0.9),

@@ -69,6 +69,7 @@ def test_read_idx_inverts_the_format(tmp_path_factory, values):
     path = tmp_path_factory.getbasetemp() / "any.gz"
     path.write_bytes(gzip.compress(idx(values)))
     np.testing.assert_array_equal(read_idx(path, values.shape, sha256(idx(values))), values)
+    path.unlink()
 
 
 def corrupted(rng, content):
@@ -110,6 +111,7 @@ def test_no_corrupted_file_is_accepted_or_crashes(tmp_path, level):
         else:  # gzip's own header has bytes without meaning, such as the time of compression
             np.testing.assert_array_equal(read, IMAGES)
             assert level == "file" or content == CONTENT
+        path.unlink()  # overwriting it instead would wait for the disk
     assert len(messages) > 4_000
     assert all(str(path) in message and "git checkout" in message for message in messages)
 
