@@ -140,7 +140,7 @@ def reason(report: Any) -> str:
     if crash := getattr(report.longrepr, "reprcrash", None):
         text = crash.message.strip()
         if not text.startswith('File "'):  # as the message of a SyntaxError does
-            return text.partition("\n")[0]
+            return shorten(text, 200)  # NumPy says more in its second line
     if cell := re.search(r"^Cell \d+: (.*)", text, re.MULTILINE):
         return f"{cell[1]}: {text.splitlines()[-1]}" if "\nTraceback:\n" in text else cell[1]
     last = text.rpartition("\n")[2].removeprefix("E ").strip()

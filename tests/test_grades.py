@@ -112,19 +112,20 @@ def test_a_file_costs_its_own_tasks_and_later_ones(tmp_path, name, tasks):
 # a small project, through pytest itself
 TASKS = "2a 2b 2c 2d 4a 4b".split()
 TEST = """
+import numpy as np
 import pytest
 from {module} import f
 
 @pytest.mark.task("{task}")
 @pytest.mark.parametrize("x", [0, 1])
 def test_f(x):
-    assert f(x) == x
+    np.testing.assert_equal(f(x), x)
 """
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A project with what can go wrong in it: task4.py, cells 2b, 2d and the section of 2c."""
+    """A project of which only 2a is right: task4.py is broken, the others are explained below."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "tests").mkdir()
     for name in ("conftest.py", "pyproject.toml", "tests/strict.py", "tests/grades.py"):
@@ -134,6 +135,8 @@ def project(tmp_path_factory):
         (folder / f"{module}.py").write_text("def f(x):\n    return x\n")
         test = TEST.format(module=module, task=task)
         (folder / f"tests/test_{module}{task[1]}.py").write_text(test)
+    test = TEST.format(module="task2", task="3a").replace("f(x), x", "f(x), -1")
+    (folder / "tests/test_task3a.py").write_text(test)
     (folder / "task4.py").write_text("def f(x):\n    return x +\n")
     run, cells = "%run task2.py\n%run task4.py", []
     for count, task in enumerate(TASKS, start=2):
@@ -146,9 +149,9 @@ def project(tmp_path_factory):
         "kernelspec": KERNELSPEC,
         "language_info": {**copy.deepcopy(LANGUAGE_INFO), "version": "3.11.0"},
     }
-    cells[4].outputs[0].text = "4\n"  # 2b
-    cells[7].source += " It is 97 %."  # 2d
-    del cells[5:7]  # 2c
+    cells[4].outputs[0].text = "4\n"  # an output of 2b is not what runs
+    cells[7].source += " It is 97 %."  # a number in 2d is typed
+    del cells[5:7]  # 2c is missing
     nbformat.write(notebook, folder / "assignment2.ipynb")
     return folder
 
@@ -181,6 +184,7 @@ def test_sheet_of_a_broken_project(sheets):
         ("2b", "assignment2.ipynb::Cell 2", "output 1: text line 1 is '4\\n', rerun: '3\\n'"),
         ("2c", "notebook", "no cell under a heading 'Task 2c)'"),
         ("2d", "cell 6 (", "states 97 %, which is typed"),
+        ("3a", "tests/test_task3a.py::test_f[0]", "Items are not equal: ACTUAL: 0 DESIRED: -1"),
         ("4a", "tests/test_task4a.py", "SyntaxError: invalid syntax (task4.py, line 2)"),
     ],
 )
@@ -196,4 +200,4 @@ def test_sheet_of_two_processes_is_the_same(sheets):
 def test_junit_xml_names_the_tasks(sheets, project):
     cases = ElementTree.parse(project / "report.xml").iter("testcase")
     tasks = [case.find("properties/property[@name='task']") for case in cases]
-    assert {found.get("value") for found in tasks if found is not None} == {*TASKS}
+    assert {found.get("value") for found in tasks if found is not None} == {*TASKS, "3a"}
