@@ -62,6 +62,9 @@ class Experiment(NamedTuple):
         return f"{self.name} [{', '.join(widths)}] {self.change}".rstrip()
 
 
+TASK_2C = Experiment("Task 2c")
+
+
 class History(NamedTuple):
     """What was measured at every validation, each an array [validations]."""
 

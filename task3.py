@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown
 
-from task2 import VALIDATIONS_PER_EPOCH, Experiment, Run, count_parameters
+from task2 import TASK_2C, VALIDATIONS_PER_EPOCH, Experiment, Run, count_parameters
 from task2a import Activation, Array, Weights, forward
 from utils import table
 
@@ -16,6 +16,12 @@ STRETCH = 2 / 3
 GAMMA = 0.9
 SATURATED = 0.1  # of the steepest slope
 TARGET_LOSS = 0.35  # validation loss that every network of Task 3 reaches
+SEED_REPORT = {  # the final network of the seed report, Task 3c here
+    "training loss": 0.01875,
+    "validation loss": 0.14715,
+    "training accuracy": 0.99605,
+    "validation accuracy": 0.9575,
+}
 
 
 def fan_in_normal(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
@@ -173,7 +179,6 @@ def claims(
     )
 
 
-TASK_2C = Experiment("Task 2c")
 TASK_3 = add_one_by_one(
     TASK_2C,
     [

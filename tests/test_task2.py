@@ -717,7 +717,7 @@ def test_one_diverging_run_is_an_error():
         train_all([scripted([math.nan])], *ONE_EXAMPLE, *ONE_EXAMPLE, seeds=[0], jobs=1)
 
 
-@task("2b")
+@task("2c")
 def test_gradients_of_an_experiment_are_checked(tiny):
     X, Y, _ = tiny([4])
     right = Experiment("right", neurons_per_layer=(8, 4, 3))
