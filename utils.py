@@ -321,6 +321,18 @@ def plot_confusion(counts: npt.NDArray[np.int64]) -> Figure:
     return figure
 
 
+def settle(figure: Figure) -> None:
+    """Fix the layout of a figure, at rounded places.
+
+    Sizes of texts are multiples of a 64th, so the places found for the axes are often ties of the
+    digits that an SVG has, of which the last bit of some sum would decide.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position(np.round(ax.get_position().bounds, 4))
+
+
 def show(figure: Figure, alt: str, vector: bool = True) -> None:
     """Display a figure as SVG, which nbval compares, and as PNG for viewers that show no SVG.
 
@@ -331,6 +343,7 @@ def show(figure: Figure, alt: str, vector: bool = True) -> None:
     """
     svg, png = io.StringIO(), io.BytesIO()
     with style.context(FIGURE_STYLE):
+        settle(figure)
         figure.savefig(svg, format="svg", metadata={"Date": None, "Title": alt})
         figure.savefig(png, format="png", dpi=144)
     width = round(figure.get_figwidth() * 96)  # CSS pixels

@@ -475,6 +475,17 @@ def test_a_figure_is_shown_as_the_same_svg_each_time_with_its_text(monkeypatch):
     assert shown[0]["image/png"].startswith(b"\x89PNG")
 
 
+@task("2c")
+@pytest.mark.parametrize("end", [-np.inf, np.inf])
+def test_the_last_bit_of_a_logarithm_does_not_show_in_a_figure(monkeypatch, end):
+    shown, exact = [], np.log10
+    monkeypatch.setattr(utils, "display", lambda data, **_: shown.append(data["image/svg+xml"]))
+    for log10 in (exact, lambda *values, **options: np.nextafter(exact(*values, **options), end)):
+        monkeypatch.setattr(np, "log10", log10)
+        utils.show(plot_runs(RUNS), "two networks")
+    assert shown[0] == shown[1]
+
+
 # ---- the images that the assignment leaves out
 
 
