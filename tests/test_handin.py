@@ -166,7 +166,16 @@ def test_nbconvert_knows_the_exporter():
     exporter = get_exporter("handin.TypstExporter")()
     pdf, resources = exporter.from_notebook_node(REPORT)
     assert pdf.startswith(b"%PDF")
+    assert b"CreationDate" not in pdf
     assert resources["output_extension"] == ".pdf"
+
+
+def test_pieces_of_a_stream_become_one_output(monkeypatch):
+    monkeypatch.setattr(handin, "compile_pdf", lambda file, *_: file.read_text("utf-8"))
+    nb = notebook(code("1", *(new_output("stream", text=text) for text in ("a\n", "b\r", "c\n"))))
+    source, _ = handin.TypstExporter().from_notebook_node(nb)
+    assert "```output\na\nc\n```" in source
+    assert len(nb.cells[0].outputs) == 3
 
 
 def test_author_of_the_notebook_yields_to_the_one_given(monkeypatch):
