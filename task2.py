@@ -215,8 +215,12 @@ def train(
         snapshots_at: gradient steps after which the weights are kept, 0 for the initial ones.
         on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
     Raises:
+        ValueError: no epoch, or an impossible batch size.
         FloatingPointError: the loss is no longer a finite number.
     """
+    if experiment.epochs < 1:
+        raise ValueError(f"{experiment.label}: epochs is {experiment.epochs}, expected 1 or more")
+    batch_loader(X_train, Y_train, experiment.batch_size)  # says at once what is wrong with them
     rng = np.random.default_rng(seed)
     drawn = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X_train.shape[1])
     initial = best_weights = [snap(w) for w in drawn]  # the normal distribution rests on libm
@@ -273,10 +277,13 @@ def train_all(
     Returns:
         The runs of each experiment's name, in the order of the seeds; they do not depend on `jobs`.
     Raises:
+        ValueError: two experiments have one name.
         FloatingPointError: one of them diverged.
     """
-    trainings = [delayed(train)(e, *data, s, snapshots_at) for e in experiments for s in seeds]
     runs: dict[str, list[Run]] = {experiment.name: [] for experiment in experiments}
+    if len(runs) < len(experiments):
+        raise ValueError(f"experiments are {[e.name for e in experiments]}, expected other names")
+    trainings = [delayed(train)(e, *data, s, snapshots_at) for e in experiments for s in seeds]
     try:
         with progress("runs", len(trainings)) as show:
             finished = Parallel(jobs, return_as="generator")(trainings)

@@ -51,7 +51,7 @@ def pre_process_images(X: npt.NDArray, mean: float, std: float) -> Array:
     """
     if X.ndim != 2 or X.shape[1] != NUM_PIXELS:
         raise ValueError(f"images have shape {X.shape}, expected [N, {NUM_PIXELS}]: flatten them")
-    if not std > 0:
+    if not 0 < std < np.inf:
         raise ValueError(f"std is {std}, expected a positive number: use that of the training set")
     normalised = (X.astype(np.float64) - mean) / std
     return np.hstack([normalised, np.ones((len(X), 1))])
@@ -93,7 +93,7 @@ def cross_entropy_loss(targets: Array, outputs: Array) -> float:
 
     Args:
         targets: one-hot labels y [N, K].
-        outputs: probabilities yhat [N, K]; an exact 0 counts as the least positive float64.
+        outputs: probabilities yhat [N, K]; an exact 0 counts as the least normal float64.
     Raises:
         ValueError: the shapes differ.
     """
@@ -210,10 +210,11 @@ def gradient_approximation_test(
     worst = np.zeros(len(ws))
     for layer, gradient in enumerate(backward(Y, forward(X, ws, activation), ws, activation)):
         rows, columns = gradient.shape
+        largest = np.abs(gradient).max() or 1.0
         last_row = [(rows - 1, column) for column in range(columns)]
         for index in last_row + [tuple(rng.integers((rows, columns))) for _ in range(entries)]:
             approximation = (loss(layer, index, step) - loss(layer, index, -step)) / (2 * step)
-            error = abs(gradient[index] - approximation) / np.abs(gradient).max()
+            error = abs(gradient[index] - approximation) / largest
             if not error <= tolerance:
                 raise AssertionError(
                     f"layer {layer}, weight {tuple(map(int, index))}: gradient is "

@@ -152,15 +152,14 @@ def compare(
     """
     pairs = min(len(measured), len(baseline))
     differences = column(measured[:pairs], name) - column(baseline[:pairs], name)
-    sign = int(np.sign(differences.mean()))
-    by = f"by {spread(differences * sign)}"
-    agreeing, seeds = np.sum(np.sign(differences) == sign), len(differences)
-    if not sign:
+    if not differences.any():
         return f"the same {name}"
-    word = "lower" if sign < 0 else "higher"
-    if agreeing == seeds:
+    word, sign = ("lower", -1) if differences.mean() < 0 else ("higher", 1)
+    by = f"by {spread(differences * sign)}"
+    agreeing = np.sum(np.sign(differences) == sign)
+    if agreeing == pairs:
         return f"**{word} {name}** ({by})"
-    return f"no clear difference in {name} ({word} {by}, but in {agreeing} of {seeds} seeds only)"
+    return f"no clear difference in {name} ({word} {by}, but in {agreeing} of {pairs} seeds only)"
 
 
 def claims(

@@ -30,8 +30,10 @@ def largest_width(budget: int, hidden_layers: int, *, bias_in_every_layer: bool 
         budget: parameters, as `count_parameters` counts them.
         hidden_layers: how many of that width.
     Raises:
-        ValueError: the budget is too small for a width of 1.
+        ValueError: there is no hidden layer, or the budget is too small for a width of 1.
     """
+    if hidden_layers < 1:
+        raise ValueError(f"hidden_layers is {hidden_layers}, expected 1 or more")
     for width in count(1):
         ws = initialize_weights(
             [width] * hidden_layers + [NUM_CLASSES], None, lambda _, shape: np.empty(shape)
@@ -131,9 +133,16 @@ def confusion(targets: Array, outputs: Array) -> npt.NDArray[np.int64]:
 
 
 def most_confident_mistakes(targets: Array, outputs: Array, count: int) -> npt.NDArray[np.int64]:
-    """Return the indices of the mistakes with the largest probabilities, [count], largest first."""
-    wrong = outputs.argmax(axis=1) != targets.argmax(axis=1)
-    return np.argsort(-np.round(outputs.max(axis=1) * wrong, 12), kind="stable")[:count]
+    """Return the indices of the mistakes with the largest probabilities, largest first, [<= count].
+
+    Args:
+        targets: one-hot labels [N, K].
+        outputs: probabilities [N, K].
+        count: how many at most.
+    """
+    wrong = np.flatnonzero(outputs.argmax(axis=1) != targets.argmax(axis=1))
+    order = np.argsort(-np.round(outputs[wrong].max(axis=1), 12), kind="stable")
+    return wrong[order[:count]]
 
 
 TASK_3C = TASK_3[-1]

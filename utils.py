@@ -149,7 +149,7 @@ def batch_loader(
     """
     if len(X) != len(Y):
         raise ValueError(f"{len(X)} inputs but {len(Y)} labels, expected one label per input")
-    if not 1 <= batch_size <= len(X):
+    if not isinstance(batch_size, int | np.integer) or not 1 <= batch_size <= len(X):
         raise ValueError(f"batch_size is {batch_size}, expected 1 to {len(X)}, the examples given")
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
     batches = (order[i : i + batch_size] for i in range(0, len(X), batch_size))

@@ -331,3 +331,17 @@ def test_ranges_that_do_not_meet_the_published_ones_are_named():
     assert "last epoch of Task 3a" in text
     assert "Task 3c" not in text
     assert "loss" not in text
+
+
+@pytest.mark.task("4d")
+def test_a_network_needs_a_hidden_layer_to_have_a_width():
+    with pytest.raises(ValueError, match="hidden_layers is 0, expected 1 or more"):
+        largest_width(50_880, 0)
+
+
+@pytest.mark.task("4e")
+def test_only_mistakes_are_confident_mistakes():
+    targets = np.eye(3)[[0, 1, 2, 0]]
+    outputs = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.2, 0.7, 0.1]])
+    assert list(most_confident_mistakes(targets, outputs, 9)) == [1, 3, 2]
+    assert list(most_confident_mistakes(targets, outputs, 1)) == [1]
