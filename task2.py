@@ -28,6 +28,7 @@ from utils import batch_loader, progress
 VALIDATIONS_PER_EPOCH = 5
 PATIENCE = 50  # validations without improvement before training stops
 SNAP_BITS = 16
+ACCEPTED_RISK = 0.01  # of a difference between two machines, in one run
 EVALUATED_TOGETHER = 1000  # examples whose activations stay in the processor's cache
 
 Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]
