@@ -153,7 +153,8 @@ def calculate_accuracy(targets: Array, outputs: Array) -> float:
         targets: one-hot labels [N, K].
         outputs: probabilities [N, K].
     """
-    return float(np.mean(outputs.argmax(axis=1) == targets.argmax(axis=1)))
+    hits = outputs.argmax(axis=1) == targets.argmax(axis=1)
+    return np.count_nonzero(hits) / len(hits)
 
 
 def evaluate(X: Array, Y: Array, ws: Weights, activation: Activation) -> tuple[float, float]:
@@ -284,7 +285,8 @@ def train_all(
     runs: dict[str, list[Run]] = {experiment.name: [] for experiment in experiments}
     if len(runs) < len(experiments):
         raise ValueError(f"experiments are {[e.name for e in experiments]}, expected other names")
-    trainings = [delayed(train)(e, *data, s, snapshots_at) for e in experiments for s in seeds]
+    largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
+    trainings = [delayed(train)(e, *data, s, snapshots_at) for e in largest_first for s in seeds]
     try:
         with progress("runs", len(trainings)) as show:
             finished = Parallel(jobs, return_as="generator")(trainings)

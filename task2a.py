@@ -75,11 +75,16 @@ def one_hot_encode(Y: npt.NDArray, num_classes: int = NUM_CLASSES) -> Array:
 
 def sigmoid(z: Array) -> Array:
     """Return the logistic function 1 / (1 + exp(-z)), elementwise."""
-    exp = np.exp(-np.abs(z))  # in (0, 1], so that nothing overflows
-    return np.where(z >= 0, 1, exp) / (1 + exp)
+    with np.errstate(over="ignore"):  # an infinite exp(-z) gives the 0 that is right
+        return 1 / (1 + np.exp(-z))
 
 
-SIGMOID = Activation("sigmoid", sigmoid, lambda a: a * (1 - a))
+def sigmoid_slope(a: Array) -> Array:
+    """Return the slope where the logistic function's value is a, elementwise."""
+    return a * (1 - a)
+
+
+SIGMOID = Activation("sigmoid", sigmoid, sigmoid_slope)
 
 
 def softmax(z: Array) -> Array:

@@ -1,6 +1,6 @@
 """Task 4: other topologies, their parameter counts, ReLU, and what happens layer by layer."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -23,6 +23,12 @@ from task3 import TASK_3, column, spread
 from utils import table
 
 
+def network_size(neurons_per_layer: Sequence[int], *, bias_in_every_layer: bool = False) -> int:
+    """Return what `count_parameters` counts for these layers, without drawing their weights."""
+    ws = initialize_weights(neurons_per_layer, None, lambda _, shape: np.empty(shape))
+    return count_parameters(ws, bias_in_every_layer=bias_in_every_layer)
+
+
 def largest_width(budget: int, hidden_layers: int, *, bias_in_every_layer: bool = False) -> int:
     """Return the largest width of equal hidden layers whose network stays within the budget.
 
@@ -35,10 +41,8 @@ def largest_width(budget: int, hidden_layers: int, *, bias_in_every_layer: bool 
     if hidden_layers < 1:
         raise ValueError(f"hidden_layers is {hidden_layers}, expected 1 or more")
     for width in count(1):
-        ws = initialize_weights(
-            [width] * hidden_layers + [NUM_CLASSES], None, lambda _, shape: np.empty(shape)
-        )
-        parameters = count_parameters(ws, bias_in_every_layer=bias_in_every_layer)
+        neurons = [width] * hidden_layers + [NUM_CLASSES]
+        parameters = network_size(neurons, bias_in_every_layer=bias_in_every_layer)
         if parameters > budget:
             break
     if width == 1:
@@ -51,7 +55,12 @@ def relu(z: Array) -> Array:
     return np.maximum(0, z)
 
 
-RELU = Activation("ReLU", relu, lambda a: (a > 0).astype(a.dtype))
+def relu_slope(a: Array) -> Array:
+    """Return the slope where the value of ReLU is a, elementwise; 0 at the kink."""
+    return (a > 0).astype(a.dtype)
+
+
+RELU = Activation("ReLU", relu, relu_slope)
 
 
 def gradient_rms(X: Array, Y: Array, ws: Weights, activation: Activation) -> Array:
@@ -91,34 +100,37 @@ PUBLISHED = {
 }
 
 
+def published(
+    measured: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> Iterator[tuple[str, str, Array, tuple[float, float] | None]]:
+    """Yield network, measure, our values [seeds] and the limits of what is published, if it is."""
+    for name, ranges in PUBLISHED.items():
+        for measure, limits in zip(PUBLISHED_MEASURES, ranges, strict=True):
+            yield name, measure, column(measured[name], measure), limits
+
+
 def published_table(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Markdown:
     """Return a table of our means beside what is published; bold is outside of it."""
-    rows = []
-    for name, ranges in PUBLISHED.items():
-        row = [name]
-        for measure, limits in zip(PUBLISHED_MEASURES, ranges, strict=True):
-            values = column(measured[name], measure)
-            if limits is None:
-                row += [spread(values), "not given"]
-                continue
-            low, high = limits
-            inside = low <= values.mean() <= high
-            published = f"{low:g} to {high:g}" if low < high else f"{low:g}"
-            row += [spread(values) if inside else f"**{spread(values)}**", published]
-        rows.append(row)
+    rows = {name: [name] for name in PUBLISHED}
+    for name, _, values, limits in published(measured):
+        low, high = limits or (-np.inf, np.inf)
+        inside = low <= values.mean() <= high
+        text = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+        rows[name] += [
+            spread(values) if inside else f"**{spread(values)}**",
+            text if limits else "not given",
+        ]
     header = [text for measure in PUBLISHED_MEASURES for text in (measure, "published")]
-    return table(["network", *header], rows)
+    return table(["network", *header], list(rows.values()))
 
 
 def published_reasons(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Return, in words, which published ranges our seeds' own range does not touch."""
     apart = []
-    for name, ranges in PUBLISHED.items():
-        for measure, limits in zip(PUBLISHED_MEASURES, ranges, strict=True):
-            values = column(measured[name], measure)
-            if limits and (values.max() < limits[0] or values.min() > limits[1]):
-                low, high = spread(values.min(keepdims=True)), spread(values.max(keepdims=True))
-                apart.append(f"{measure} of {name} (ours {low} to {high})")
+    for name, measure, values, limits in published(measured):
+        if limits and (values.max() < limits[0] or values.min() > limits[1]):
+            low, high = spread(values.min(keepdims=True)), spread(values.max(keepdims=True))
+            apart.append(f"{measure} of {name} (ours {low} to {high})")
     return f"No value in common for: {'; '.join(apart) or 'nothing'}."
 
 
@@ -146,21 +158,22 @@ def most_confident_mistakes(targets: Array, outputs: Array, count: int) -> npt.N
 
 
 TASK_3C = TASK_3[-1]
-BUDGET = count_parameters(initialize_weights(TASK_3C.neurons_per_layer, np.random.default_rng(0)))
+BUDGET = network_size(TASK_3C.neurons_per_layer)
 WIDTH_4D = largest_width(BUDGET, hidden_layers=2)
+MOMENTS = (0, 100, 500, 1500)  # gradient steps after which weights are kept, to look inside
+SWEPT_EPOCHS = 3  # of shorter trainings, which show a trend
 SHALLOW = TASK_3C._replace(change="")
 DEEP = SHALLOW._replace(name="Task 4e", neurons_per_layer=(*[64] * 10, 10), line=("#D55E00", "--"))
-DEEP_SIGMOID = DEEP._replace(
-    name="Task 4e sigmoid",
-    change="plain sigmoid",
-    activation=SIGMOID,
-    epochs=10,  # of which none brings it forward
-    line=("#000000", ":"),
-)
 DEEP_SLOW = DEEP._replace(
-    name="Task 4e slow", change="learning rate 0.002", learning_rate=0.002, line=("#0072B2", "-.")
+    name="Task 4e slow",
+    change="learning rate 0.002",
+    learning_rate=0.002,
+    epochs=8,
+    line=("#0072B2", "-."),
 )
-TEN_LAYERS = ("Task 4e", "Task 4e sigmoid", "Task 4f deep")
+DEEP_SIGMOID = DEEP._replace(
+    name="Task 4e sigmoid", change="plain sigmoid", activation=SIGMOID, epochs=SWEPT_EPOCHS
+)
 TASK_4 = [
     SHALLOW._replace(name="Task 4a", neurons_per_layer=(32, 10), line=("#CC79A7", "--")),
     SHALLOW._replace(name="Task 4b", neurons_per_layer=(128, 10), line=("#000000", "-.")),
@@ -168,11 +181,10 @@ TASK_4 = [
         name="Task 4d", neurons_per_layer=(WIDTH_4D, WIDTH_4D, 10), line=("#E69F00", "--")
     ),
     DEEP,
+    DEEP_SLOW,
     SHALLOW._replace(name="Task 4f", change="ReLU", activation=RELU, line=("#56B4E9", "-.")),
     DEEP._replace(name="Task 4f deep", change="ReLU", activation=RELU, line=("#009E73", ":")),
 ]
-# shorter trainings that show a trend
-SWEPT_EPOCHS = 4
 WIDTHS = {
     n: SHALLOW._replace(name=f"{n} units", neurons_per_layer=(n, 10), epochs=SWEPT_EPOCHS)
     for n in (4, 8, 16, 32, 64, 128, 256, 512)

@@ -114,6 +114,8 @@ TAMPERINGS = {
     # pictures
     "svg_edited": lambda nb: replace(nb, "image/svg+xml", "</svg>", "<text>97</text></svg>"),
     "svg_removed": lambda nb: output_with(nb, "image/svg+xml")["data"].pop("image/svg+xml"),
+    "pdf_edited": lambda nb: replace(nb, "application/pdf", "JVBERi0x", "JVBERi0y"),
+    "pdf_removed": lambda nb: output_with(nb, "application/pdf")["data"].pop("application/pdf"),
     "png_removed": lambda nb: output_with(nb, "image/png")["data"].pop("image/png"),
     "png_broken": lambda nb: output_with(nb, "image/png")["data"].update({"image/png": "AAAA"}),
     "png_replaced": lambda nb: store_picture(nb, Image.new("RGBA", (700, 500), "white")),

@@ -1,4 +1,5 @@
 import math
+import pickle
 import re
 
 import numpy as np
@@ -345,3 +346,8 @@ def test_only_mistakes_are_confident_mistakes():
     outputs = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.2, 0.7, 0.1]])
     assert list(most_confident_mistakes(targets, outputs, 9)) == [1, 3, 2]
     assert list(most_confident_mistakes(targets, outputs, 1)) == [1]
+
+
+@pytest.mark.task("4e")
+def test_experiments_are_data_for_any_pool_of_processes():
+    assert pickle.loads(pickle.dumps(TASK_4)) == TASK_4

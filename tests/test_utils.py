@@ -462,7 +462,7 @@ def test_layers_are_numbered_from_one():
 
 
 @task("2c")
-def test_a_figure_is_shown_as_the_same_svg_each_time_with_its_text(monkeypatch):
+def test_a_figure_is_shown_as_the_same_pictures_each_time_with_its_text(monkeypatch):
     shown = []
     monkeypatch.setattr(utils, "display", lambda data, **_: shown.append(data))
     for _ in range(2):
@@ -473,6 +473,15 @@ def test_a_figure_is_shown_as_the_same_svg_each_time_with_its_text(monkeypatch):
     assert shown[0]["text/plain"] == "one line"
     assert shown[0]["image/svg+xml"].startswith("<?xml")
     assert shown[0]["image/png"].startswith(b"\x89PNG")
+    assert shown[0]["application/pdf"].startswith(b"%PDF")
+
+
+@task("2c")
+def test_a_picture_of_pixels_is_shown_as_such_only(monkeypatch):
+    shown = []
+    monkeypatch.setattr(utils, "display", lambda data, **_: shown.append(data))
+    utils.show(Figure(figsize=(1, 1)), "grey", vector=False)
+    assert shown[0].keys() == {"image/png", "text/plain"}
 
 
 @task("2c")
