@@ -15,11 +15,11 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from contextlib import suppress
 from html import escape
-from itertools import zip_longest
 from pathlib import Path
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote
+from urllib.request import urlopen
 
 import nbformat
 import pypandoc
@@ -43,13 +43,10 @@ os.environ.setdefault("PYPANDOC_PANDOC", str(Path(pypandoc.__file__).with_name("
 NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
 ANONYMOUS = "Anonymous"
 
-IMAGES = {"image/svg+xml": ".svg"}  # vectors first
-IMAGES |= {f"image/{kind}": f".{kind}" for kind in ("png", "jpeg", "gif", "webp")}
+IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")  # vectors first
 PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
 INVISIBLE = "script:not([type^='math/tex']), style, link, meta, .anchor-link"
 NOT_ON_PAPER = ("audio", "canvas", "embed", "form", "iframe", "object", "svg", "video")
-TEXT_WIDTH = 45.9  # em of 10.5 pt in 17 cm
-CSS_PIXEL = 0.75 / 10.5  # em
 
 
 def spread(environment: re.Match) -> str:
@@ -143,9 +140,34 @@ TEMPLATE = r"""
 #set table(stroke: none, inset: (x: 0.6em, y: 0.35em))
 #set table.hline(stroke: 0.5pt)
 #set table.cell(breakable: false)
-#show table: it => block(stroke: (y: 0.8pt), it)
 #show table: set par(justify: false)
-#show table: set align(start)
+// a table that is too wide gets narrow headings, may break words of 20 characters, and is set
+// smaller, a bit to keep its lines, more to keep its words
+#show table: it => layout(area => {
+  let width(content) = calc.max(1pt, measure({ show image: none; content }).width)
+  let narrow = if width(it) <= area.width { it } else {
+    show table.cell.where(y: 0): cell => {
+      show regex(".{4,}? "): part => part.text.trim() + linebreak()
+      cell
+    }
+    show regex("\S{20,}"): word => word.text.clusters().join(box())
+    it
+  }
+  let words = {
+    show " ": linebreak()
+    show regex("\S{20,}"): word => word.text.clusters().slice(0, 20).join()
+    it
+  }
+  let size = calc.max(0.85, area.width / width(narrow))
+  set text(size: 1em * calc.min(1, size, area.width / width(words)))
+  let long = measure(narrow, width: area.width).height > area.height / 2
+  align(center, block(stroke: (y: 0.8pt), breakable: long, { set align(start); narrow }))
+})
+
+// as in a browser, a picture is no wider than its place
+#let image(width: auto, ..options) = std.image(
+  width: if type(width) == length and width > 17cm { 100% } else { width }, ..options,
+)
 
 #set math.mat(column-gap: 1em)
 #set scale(reflow: true) // pandoc's large delimiters
@@ -321,7 +343,8 @@ def failing(lines: list[str], directory: str) -> set[int]:
         except typst.TypstError as error:
             places = re.findall(r"([\w.-]+):(\d+):\d+\n", error.diagnostic)  # a line or its picture
             found = {int(n) - 1 for name, n in places if name == file.name}
-            found |= {i for i, line in enumerate(lines) for name, _ in places if name in line}
+            for name, _ in places:
+                found |= {i for i, line in enumerate(lines) if f'"{name}"' in line}
             if found <= bad:
                 raise
             bad |= found
@@ -355,35 +378,14 @@ def set_formulas(soup: BeautifulSoup, directory: str) -> list[str]:
     return lines
 
 
-def width(texts: Iterable[str]) -> float:
-    """Estimate the width in em of a table's column whose lines these are."""
-    return 1.2 + 0.55 * max(map(len, texts), default=0)
-
-
 def set_tables(soup: BeautifulSoup) -> None:
-    """Align numbers as pandas does; set a table that is too wide in narrower columns or smaller."""
+    """Align numbers as pandas does, and set headings bold."""
     for cell in soup.select("table.dataframe td"):
         cell["style"] = "text-align: right"
     for cell in soup.select("thead th"):
-        cell.extend([soup.new_tag("strong")])
-        cell.strong.extend(cell.contents[:-1])
-    for table in soup("table"):
-        rows = [[cell.get_text() for cell in row(["td", "th"])] for row in table("tr")]
-        columns = list(zip_longest(*rows, fillvalue=""))
-        if sum(map(width, columns)) <= TEXT_WIDTH:
-            continue
-        # a column needs room for its words; what is left over goes to those with long lines,
-        # which the heading does not count as
-        needs = [width(" ".join(column).split()) for column in columns]
-        wants = [
-            max(need, width(column[1:])) - need for need, column in zip(needs, columns, strict=True)
-        ]
-        size = min(1, max(0.85, TEXT_WIDTH / sum(needs + wants)), TEXT_WIDTH / sum(needs))
-        rest = max(0, TEXT_WIDTH / size - sum(needs)) / max(sum(wants), 1)
-        shares = [need + rest * want for need, want in zip(needs, wants, strict=True)]
-        table["data-typst:text:size"] = f"{size:.2f}em"
-        columns = (f'<col width="{100 * share / sum(shares):.1f}%">' for share in shares)
-        table.insert(0, BeautifulSoup(f"<colgroup>{''.join(columns)}</colgroup>", "html.parser"))
+        strong = soup.new_tag("strong")
+        strong.extend(list(cell.contents))
+        cell.append(strong)
 
 
 def set_links(soup: BeautifulSoup) -> None:
@@ -406,31 +408,20 @@ def set_links(soup: BeautifulSoup) -> None:
 
 def set_images(soup: BeautifulSoup, directory: str, base: Path) -> dict[str, str]:
     """Put every picture into a file; return the files' names with their alternative texts."""
-    tags = {}
-    for number, tag in enumerate(soup("img")):
-        source, pixels = tag.get("src", ""), re.match(r"[\d.]+(?=(px)?$)", tag.get("width", ""))
-        header, _, data = source.partition(",")
-        suffix = IMAGES.get(header.removeprefix("data:").partition(";")[0])
-        content, file = b"", base / unquote(source[:1000])
-        if suffix:
-            content = unquote_to_bytes(data)
-            content = base64.b64decode(content + b"==") if "base64" in header else content
-        elif file.suffix in (*IMAGES.values(), ".jpg") and file.is_file():
-            content, suffix = file.read_bytes(), file.suffix
-        kind = "output" if "output" in tag.get("class", ()) else "image"
-        name = f"{kind}-{number}{suffix or '.png'}"
-        Path(directory, name).write_bytes(content)
-        tags[name] = tag
-        if pixels and float(pixels[0]) * CSS_PIXEL > TEXT_WIDTH:
-            tag["width"] = "100%"
-        tag["data-source"], tag["src"] = source.partition(";base64")[0][:80], name
+    tags = soup("img")
+    for number, tag in enumerate(tags):
+        source, content = tag.get("src", ""), b""
+        with suppress(OSError, ValueError):  # no such file, or no data: no picture
+            data = source.startswith("data:")
+            content = urlopen(source).read() if data else (base / unquote(source)).read_bytes()
+        tag["data-source"] = source.partition(";base64")[0][:80]
+        tag["src"] = f"{'output' if 'output' in tag.get('class', ()) else 'image'}-{number}"
+        Path(directory, tag["src"]).write_bytes(content)
         del tag["height"]
-    names = list(tags)
-    for i in sorted(failing([f'#image("{name}")' for name in names], directory)):
-        tag = tags.pop(names[i])
-        report(tag, f"image {tag['data-source']!r} cannot be shown, its text is shown")
-        tag.replace_with(f"[{tag.get('alt') or 'image'}: {tag['data-source']}]")
-    return {name: tag.get("alt", "") for name, tag in tags.items()}
+    for i in sorted(failing([f'#image("{tag["src"]}")' for tag in tags], directory)):
+        report(tags[i], f"image {tags[i]['data-source']!r} cannot be shown, its text is shown")
+        tags[i].replace_with(f"[{tags[i].get('alt') or 'image'}: {tags[i]['data-source']}]")
+    return {tag["src"]: tag.get("alt", "") for tag in tags}
 
 
 def set_title(soup: BeautifulSoup, title: str, otherwise: str) -> None:

@@ -6,12 +6,13 @@ import os
 import subprocess
 import sys
 import zipfile
+from functools import partial
 
 import nbformat
 import pytest
 from nbconvert.exporters import get_exporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
-from PIL import Image
+from PIL import Image, ImageOps
 
 import handin
 
@@ -262,7 +263,7 @@ def test_output_in_no_directory_is_refused_before_executing(place, tmp_path, cap
 def test_everything_keeps_its_order(typst):
     source = typst(*REPORT.cells)
     parts = "First words", "%load_ext autoreload", "= Task 1\n", "bold(b)", "second words"
-    parts += "== Task 1a\n", "Third words", "0.1471", "plot()", "output-0.svg", "= Task 2\n"
+    parts += "== Task 1a\n", "Third words", "0.1471", "plot()", "output-0", "= Task 2\n"
     places = [source.index(part) for part in (*parts, "Last words")]
     assert places == sorted(places)
 
@@ -289,9 +290,14 @@ def test_empty_output_leaves_nothing(typst):
 
 
 def test_svg_is_preferred_to_png(typst, tmp_path):
-    assert '#figure(image("output-0.svg"' in typst(*REPORT.cells)
-    assert (tmp_path / "output-0.svg").read_text() == SVG
-    assert not list(tmp_path.glob("*.png"))
+    assert '#figure(image("output-0"' in typst(*REPORT.cells)
+    assert (tmp_path / "output-0").read_text() == SVG
+
+
+def test_svg_is_preferred_to_pdf_too(typst, tmp_path, capsys):
+    typst(code("plot()", shown({"application/pdf": "JVBERi0=", "image/svg+xml": SVG})))
+    assert (tmp_path / "output-0").read_text() == SVG
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -299,17 +305,17 @@ def test_svg_is_preferred_to_png(typst, tmp_path):
 )
 def test_alternative_text_reaches_the_pdf(metadata, typst, pdf):
     cell = code("plot()", shown({"image/svg+xml": SVG}, **metadata))
-    assert r'image("output-0.svg", alt: "a \"b\" \\c")' in typst(cell)
+    assert r'image("output-0", alt: "a \"b\" \\c")' in typst(cell)
     assert b'/Alt (a "b" \\\\c)' in pdf(cell)
 
 
 def test_local_and_attached_pictures_are_shown(typst, tmp_path):
-    cell = new_markdown_cell("![x](attachment:a.png) ![local](b%20c.png)")
+    cell = new_markdown_cell("![x](attachment:a.png) ![local](b%20c.jpg)")
     cell.attachments = {"a.png": {"image/png": PNG}}
-    (tmp_path / "b c.png").write_bytes(base64.b64decode(PNG))
+    (tmp_path / "b c.jpg").write_bytes(base64.b64decode(PNG))
     source = typst(cell)
-    assert 'image("image-0.png", alt: "x")' in source
-    assert 'image("image-1.png", alt: "local")' in source
+    assert 'image("image-0", alt: "x")' in source
+    assert 'image("image-1", alt: "local")' in source
 
 
 def test_markdown_output_is_set_like_prose(typst):
@@ -381,11 +387,18 @@ def test_unclosed_html_ends_with_its_cell(typst):
     assert "\n= Heading\n" in typst("# Title", '<div class="note"><b>open', "## Heading")
 
 
-def test_wide_table_gets_columns_and_smaller_text(typst):
-    row = "|" + "0.123456789 |" * 12
-    source = typst(f"{row}\n{'|---' * 12}|\n{row}")
-    assert "#set text(size: 0." in source
-    assert "columns: (8." in source
+@pytest.mark.parametrize(
+    "row",
+    [["0.123456789"] * 15, ["x" * 200], ["some words " * 20, "7", "a_long_name" * 9, "b " * 50]],
+)
+def test_wide_table_stays_between_the_margins(row, pdf, monkeypatch):
+    monkeypatch.setattr(handin.typst, "compile", partial(handin.typst.compile, format="png"))
+    page = pdf("\n".join(f"|{'|'.join(cells)}|" for cells in (row, ["---"] * len(row), row)))
+    page = ImageOps.invert(Image.open(io.BytesIO(page)).convert("L"))
+    left, _, right, _ = page.getbbox()
+    margin = page.width * 2 / 21  # cm of A4
+    assert left > margin - 2
+    assert right < page.width - margin + 2
 
 
 # ---- what cannot be set is named, with its cell, and its source shown
