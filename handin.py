@@ -16,7 +16,8 @@ import tempfile
 import zipfile
 import zlib
 from contextlib import suppress
-from html import escape
+from functools import partial
+from html import escape, unescape
 from pathlib import Path
 from urllib.parse import unquote
 from urllib.request import urlopen
@@ -31,7 +32,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import Exporter, TemplateExporter
 from nbconvert.filters import strip_ansi
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, import_plugin
+from nbconvert.filters.markdown_mistune import (
+    IPythonRenderer,
+    MarkdownWithMath,
+    import_plugin,
+)
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from tqdm import tqdm
@@ -46,51 +51,65 @@ ANONYMOUS = "Anonymous"
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")  # vectors first
 PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
 INVISIBLE = "script:not([type^='math/tex']), style, link, meta, .anchor-link"
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 NOT_ON_PAPER = ("audio", "canvas", "embed", "form", "iframe", "object", "svg", "video")
 
 
 def spread(environment: re.Match) -> str:
     """Return `aligned` with TeX's space between pairs of columns, `cases` between columns."""
-    step = 1 if environment[1] == "cases" else 2
+    step = 1 if "cases" in environment[1] else 2
     rows = [re.split(r"(?<!\\)&", row) for row in environment[0].split(r"\\")]
     for row in rows:
         row[step::step] = [r"\quad " + cell for cell in row[step::step]]
     return r"\\".join("&".join(row) for row in rows)
 
 
-# what MathJax knows and pandoc does not, or says in another way than Typst expects
+MARK = "\ue000"  # for private use: nobody else's text
+# what MathJax knows and pandoc does not, or says in another way than Typst expects; a matrix
+# without delimiters would merge with what is around it
 MACROS = r"""
 \newcommand{\label}[1]{}\newcommand{\tag}[1]{\qquad(#1)}\newcommand{\hbox}[1]{\text{#1}}
 \newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\textcolor}[2]{#2}\newcommand{\require}[1]{}
 \newcommand{\hphantom}[1]{\phantom{#1}}\newcommand{\vphantom}[1]{}\newcommand{\smash}[1]{#1}
 \newcommand{\fbox}[1]{\boxed{\text{#1}}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
-"""
-CORRECTIONS = (  # of pandoc's Typst
-    (r'delim: "\|\|"', 'delim: "‖"'),
-    (r"; #none\)", ")"),  # no row after a last line break
-    (r"(?<=[])]);", " ;"),  # ends a row, not the code before it
-    (r"#box\(stroke: black, inset: 3pt", "#box(stroke: 0.5pt, inset: 3pt, baseline: 50% - 0.25em"),
-)
-MARK = "\ue000"  # for private use: nobody else's text
-BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})*\}"
-DEFINITION = re.compile(rf"\\(?:re)?newcommand\*?\s*\{{?\\\w+\}}?\s*(?:\[\d\]\s*)?{BRACES}")
+\newcommand{\notag}{}\newenvironment{dcases}{\begin{cases}}{\end{cases}}
+\newenvironment{matrix}{\begin{pmatrix}\text{MARK}}{\end{pmatrix}}
+\newenvironment{smallmatrix}{\begin{pmatrix}\text{MARK}}{\end{pmatrix}}
+""".replace("MARK", MARK)
+BRACES = r"\{(?:\\.|[^{}\\])*\}"
+for _ in range(4):  # regular expressions do not count: braces within braces within braces
+    BRACES = rf"\{{(?:\\.|[^{{}}\\]|{BRACES})*\}}"
+COMMAND = r"\\(?:\w*command|DeclareMathOperator)\*?\s*\{?\\\w+\}?\s*(?:\[\d\]\s*)?"
+DEFINITION = re.compile(COMMAND + BRACES, re.DOTALL)
+FONTS = "bf|rm|cal|it|sf|tt"
 NORM = r"(?<!\\)\\\|"
+INNER = r"((?:(?!\\begin).)+?)"  # within an environment that has none within it
+BEHIND_BRACE = rf"(?s)\\left\s*\\\{{\s*\\begin\{{(?:%s)\}}{INNER}\\end\{{\w+\}}\s*\\right\s*\."
 REWRITES = (
     (r"\\def\s*(\\\w+)\s*(?=\{)", r"\\newcommand{\1}"),
-    (
-        rf"\\DeclareMathOperator(\*?)\s*\{{(\\\w+)\}}\s*({BRACES})",
-        r"\\newcommand{\2}{\\operatorname\1\3}",
-    ),
-    (r"\{\\(bf|rm|cal|it|sf|tt)\b\s*([^{}]*)\}", r"\\math\1{\2}"),
-    (r"\\(bf|rm|cal|it|sf|tt)\s*\{", r"\\math\1{"),
+    (rf"\{{\\({FONTS})\b", r"\\math\1{"),
+    (rf"\\({FONTS})\s*\{{", r"\\math\1{"),
     (r"\\(?:m?kern|[mh]?skip)\s*-?[\d.]+\s*(?:mu|pt|em|ex|cm)", r"\\,"),
-    (r"\{dcases\}", "{cases}"),
     (r"\\(?:tiny|small|large|Large|LARGE|huge|Huge)\b", ""),
-    (r"\\left\s*\\\|", r"\\left\\lVert "),
-    (r"\\right\s*\\\|", r"\\right\\rVert "),
+    (r"\\(left|right)\s*\\(?:\||[lr]Vert)", r"\\\1\\Vert "),
     (rf"{NORM}(.+?){NORM}", r"\\lVert \1\\rVert "),
     (r"\n\s*\n", "\n"),
-    (r"(?s)\\begin\{(cases|align(?:ed)?\*?)\}((?!\\begin).)+?\\end\{\1\}", spread),
+    (r"(\\begin\{\w+\})\s*\[[tbc]\]", r"\1"),
+    (rf"\\begin\{{array\}}\s*{BRACES}", r"\\begin{matrix}"),
+    (r"\\end\{array\}", r"\\end{matrix}"),
+    (BEHIND_BRACE % "matrix", r"\\begin{cases}\1\\end{cases}"),
+    (rf"(?s)\\begin\{{(d?cases|align(?:ed)?\*?)\}}{INNER}\\end\{{\1\}}", spread),
+    (BEHIND_BRACE % "aligned|split|gathered", r"\\begin{cases}\1\\end{cases}"),
+)
+CORRECTIONS = (  # of pandoc's Typst
+    (r'delim: "\|\|"', 'delim: "‖"'),
+    (rf'delim: "\(", upright\("{MARK}"\)', "delim: #none,"),
+    (rf'vec\(upright\("{MARK}"\)', "vec(delim: #none,"),
+    (r"; #none\)", ")"),  # no row after a last line break
+    (r"(?<=[])]);", " ;"),  # ends a row, not the code before it
+    (r"(#scale\([^)]*\))\[(\\.|[^]]+)\]", r"\1[$\2$]"),  # delimiters, not their names
+    (r" ?\\\|", ' class("normal", |)'),  # no relation
+    (r"#box\(stroke: black, inset: 3pt", "#box(stroke: 0.5pt, inset: 3pt, baseline: 50% - 0.25em"),
 )
 
 # a pandoc template: $$ is one dollar
@@ -170,6 +189,7 @@ TEMPLATE = r"""
 )
 
 #set math.mat(column-gap: 1em)
+#show selector.or(math.mat, math.vec, math.cases): it => math.display(it) // as TeX: not smaller
 #set scale(reflow: true) // pandoc's large delimiters
 // an equation wider than the page is set smaller
 #show math.equation.where(block: true): it => layout(area => {
@@ -188,18 +208,18 @@ $body$
 """
 
 
+def formula_html(tex: str, display: bool = False) -> str:
+    """Return a formula in the way by which pandoc knows it."""
+    mode = "; mode=display" if display else ""
+    return f'<script type="math/tex{mode}">{tex}</script>'
+
+
 class Renderer(IPythonRenderer):
     """Jupyter's Markdown as HTML that tells pandoc mathematics, footnotes and code apart."""
 
     notes = ""  # pandoc needs identifiers that no other cell has
-
-    def inline_math(self, body: str) -> str:
-        """Mark a formula within a line."""
-        return f'<script type="math/tex">{body}</script>'
-
-    def block_math(self, body: str) -> str:
-        """Mark a formula of its own line."""
-        return f'<script type="math/tex; mode=display">{body}</script>'
+    inline_math = staticmethod(formula_html)
+    block_math = staticmethod(partial(formula_html, display=True))
 
     def latex_environment(self, name: str, body: str) -> str:
         """Mark an environment that stands without dollars."""
@@ -236,17 +256,15 @@ def markdown_html(source: str, attachments: dict | None = None) -> str:
 
 def html_math(html: str) -> str:
     """Return HTML with the formulas of its text marked, as MathJax finds them."""
-    if "$" not in html:
-        return html
+
+    def mark(found: re.Match) -> str:
+        return formula_html(unescape(found[2]), bool(found[1])) if found[2] else "$"
+
     soup = BeautifulSoup(html, "html.parser")
-    for text in soup.find_all(string=re.compile(r"\$.+\$", re.DOTALL)):
+    for text in soup.find_all(string=re.compile(r"\$")):
         if not text.find_parent(["pre", "code", "script", "style"]):
-            parts = re.split(r"(?<!\\)\$(\$?)(.+?)(?<!\\)\$\1", text, flags=re.DOTALL)
-            marked = [escape(part.replace(r"\$", "$")) for part in parts]
-            for i in range(2, len(parts), 3):
-                mode = "; mode=display" if parts[i - 1] else ""
-                marked[i - 1 : i + 1] = "", f'<script type="math/tex{mode}">{parts[i]}</script>'
-            text.replace_with(BeautifulSoup("".join(marked), "html.parser"))
+            marked = re.sub(r"(?s)\\\$|\$(\$?)(.+?)(?<!\\)\$\1", mark, escape(text))
+            text.replace_with(BeautifulSoup(marked, "html.parser"))
     return str(soup)
 
 
@@ -352,16 +370,15 @@ def failing(lines: list[str], directory: str) -> set[int]:
 
 def set_formulas(soup: BeautifulSoup, directory: str) -> list[str]:
     """Put a mark where each formula was, or its source if it cannot be set; return their Typst."""
-    tags, sources, macros = [], [], MACROS
+    tags, macros = [], MACROS
     for tag in soup.select("script[type^='math/tex']"):
-        formula = source = tag.string or ""
+        formula = tag["source"] = tag.string or ""
         for pattern, replacement in REWRITES:
             formula = re.sub(pattern, replacement, formula)
         macros += "".join(DEFINITION.findall(formula))
         formula = DEFINITION.sub("", formula).strip()
         if formula:
             tags.append(tag)
-            sources.append(source)
             tag.string = macros + formula
         else:
             tag.decompose()
@@ -372,7 +389,7 @@ def set_formulas(soup: BeautifulSoup, directory: str) -> list[str]:
     bad = failing(lines, directory) | {i for i, tag in enumerate(tags) if tag.string in failures}
     for i, tag in enumerate(tags):
         if i in bad:
-            show_source(tag, sources[i], "formula")
+            show_source(tag, tag["source"], "formula")
         else:
             tag.replace_with(f"{MARK}{i}{MARK}")
     return lines
@@ -432,7 +449,7 @@ def set_title(soup: BeautifulSoup, title: str, otherwise: str) -> None:
     else:
         heading = soup.new_tag("h1", string=title or otherwise)
     if soup.h1:  # sections of the title's level: all go one down
-        for tag in soup.find_all(re.compile(r"^h[1-5]$")):
+        for tag in soup(HEADINGS[:5]):
             tag.name = f"h{int(tag.name[1]) + 1}"
     heading.attrs = {}
     (soup.cell or soup).insert(0, heading)
