@@ -28,11 +28,13 @@ import typst
 from bs4 import BeautifulSoup, Tag
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
+from mistune import HTMLRenderer
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import Exporter, TemplateExporter
 from nbconvert.filters import strip_ansi
 from nbconvert.filters.markdown_mistune import (
+    InvalidNotebook,
     IPythonRenderer,
     MarkdownWithMath,
     import_plugin,
@@ -225,6 +227,12 @@ class Renderer(IPythonRenderer):
         """Mark an environment that stands without dollars."""
         return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
 
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        """Leave a missing attachment to whoever looks for pictures."""
+        with suppress(InvalidNotebook):
+            return super().image(text, url, title)
+        return HTMLRenderer.image(self, text, url, title)
+
     def block_html(self, html: str) -> str:
         """Mark formulas that stand within HTML."""
         return html_math(html)
@@ -296,16 +304,15 @@ def output_html(output: NotebookNode, cell: int) -> str:
         report(cell, f"its output is an error, {output.ename}")
         return listing("\n".join(output.traceback), "stderr")
     data = {mime: content for mime, content in output.data.items() if content}
-    known = [mime for mime in PREFERRED if mime in data]
-    shown = {mime: data_html(mime, data[mime], output.metadata) for mime in known}
-    mime = next((mime for mime in known if shown[mime]), "")
-    if mime not in ("", "text/plain"):
-        return shown[mime]
-    for other in sorted(data.keys() - {mime}):
-        report(cell, f"{other} output cannot be set, its {mime or 'source'} is shown")
-    return shown.get(mime) or listing(
-        "\n".join(f"{mime}: {str(content)[:300]}" for mime, content in data.items()), "output"
-    )
+    shown = {
+        mime: data_html(mime, data[mime], output.metadata) for mime in PREFERRED if mime in data
+    }
+    best = next((mime for mime in shown if shown[mime]), None)
+    if best in ("text/plain", None):
+        for other in sorted(data.keys() - {best}):
+            report(cell, f"{other} output cannot be set, its {best or 'source'} is shown")
+    source = "\n".join(f"{mime}: {str(content)[:300]}" for mime, content in data.items())
+    return shown[best] if best else listing(source, "output")
 
 
 def cell_html(cell: NotebookNode, number: int, language: str) -> str:
@@ -409,10 +416,10 @@ def set_links(soup: BeautifulSoup) -> None:
     """Keep only the identifiers that Typst can find, and the links that lead somewhere."""
     targets = set()
     for tag in soup.select("[id]:not(aside)"):
-        if tag["id"] in targets or not re.fullmatch(r"h\d|div", tag.name):
-            del tag["id"]
-        else:
-            targets.add(tag["id"])
+        target = unquote(tag.attrs.pop("id"))
+        if target not in targets and tag.name in ("div", *HEADINGS):
+            tag["id"] = target
+            targets.add(target)
     for tag in soup.select("a:not([epub\\:type])"):
         target = unquote(tag.get("href", ""))
         if target.startswith("#") and target[1:] in targets:
@@ -563,9 +570,8 @@ def read(path: Path) -> NotebookNode:
     try:
         return nbformat.read(path, as_version=4)
     except OSError as error:
-        raise type(error)(
-            f"{path} cannot be read ({error.strerror}), expected a notebook"
-        ) from None
+        why = f"{path} cannot be read ({error.strerror}), expected a notebook"
+        raise OSError(why) from error
     except Exception as error:  # nbformat's errors have no base class of their own
         raise ValueError(f"{path} is no notebook ({error!r:.80}), expected .ipynb") from error
 
@@ -597,13 +603,8 @@ def execute(nb: NotebookNode, directory: Path) -> None:
         try:
             client.execute()
         except (CellExecutionError, DeadKernelError) as error:
-            cell = nb.cells[bar.n]
-            errors = [output.traceback for output in cell.outputs if "traceback" in output]
-            raise RuntimeError(
-                f"cell {bar.n + 1} of {len(nb.cells)} failed, nothing was written. Its source:\n\n"
-                f"{cell.source}\n\nIts error:\n\n"
-                + strip_ansi("\n".join(errors[-1] if errors else [str(error)]))
-            ) from error
+            what = f"cell {bar.n + 1} of {len(nb.cells)} failed, nothing was written"
+            raise RuntimeError(f"{what}. {strip_ansi(str(error))}") from error
 
 
 def archive(notebook: Path, content: bytes) -> bytes:

@@ -436,7 +436,9 @@ def test_output_falls_back_to_its_plain_text_by_name(typst, capsys):
     assert "text/html output cannot be set, its text/plain is shown" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("address", ["https://example.com/a.png", "none.png", "data:image/png,x"])
+@pytest.mark.parametrize(
+    "address", ["https://example.com/a.png", "none.png", "data:image/png,x", "attachment:no"]
+)
 def test_picture_that_is_not_there_is_named_and_its_text_shown(address, typst, capsys):
     assert "a cat" in typst(f"![a cat]({address})")
     assert address in capsys.readouterr().err
@@ -450,6 +452,11 @@ def test_picture_that_cannot_be_decoded_is_named(typst, capsys):
 def test_formula_in_the_title_is_named_too(typst, capsys):
     assert r"title: [A `\foo`]" in typst("text", r"# A $\foo$")
     assert "formula cannot be set" in capsys.readouterr().err
+
+
+def test_link_to_a_heading_with_other_letters_stays(typst, capsys):
+    assert "#link(<Größe>)[size]" in typst("# Title\n## Größe\n[size](#Größe)")
+    assert capsys.readouterr().err == ""
 
 
 def test_link_to_the_title_is_no_error(pdf):
