@@ -85,10 +85,11 @@ COMMAND = r"\\(?:\w*command|DeclareMathOperator)\*?\s*\{?\\\w+\}?\s*(?:\[\d\]\s*
 DEFINITION = re.compile(COMMAND + BRACES, re.DOTALL)
 FONTS = "bf|rm|cal|it|sf|tt"
 NORM = r"(?<!\\)\\\|"
-INNER = r"((?:(?!\\begin).)+?)"  # within an environment that has none within it
-BEHIND_BRACE = rf"(?s)\\left\s*\\\{{\s*\\begin\{{(?:%s)\}}{INNER}\\end\{{\w+\}}\s*\\right\s*\."
+INNER = r"((?s:(?!\\begin).)+?)"  # within an environment that has none within it
+BEHIND_BRACE = rf"\\left\s*\\\{{\s*\\begin\{{(?:%s)\}}{INNER}\\end\{{\w+\}}\s*\\right\s*\."
 REWRITES = (
     (r"\\def\s*(\\\w+)\s*(?=\{)", r"\\newcommand{\1}"),
+    (r"\\def\s*(\\\w+)\s*#1\s*(?=\{)", r"\\newcommand{\1}[1]"),
     (rf"\{{\\({FONTS})\b", r"\\math\1{"),
     (rf"\\({FONTS})\s*\{{", r"\\math\1{"),
     (r"\\(?:m?kern|[mh]?skip)\s*-?[\d.]+\s*(?:mu|pt|em|ex|cm)", r"\\,"),
@@ -97,10 +98,11 @@ REWRITES = (
     (rf"{NORM}(.+?){NORM}", r"\\lVert \1\\rVert "),
     (r"\n\s*\n", "\n"),
     (r"(\\begin\{\w+\})\s*\[[tbc]\]", r"\1"),
+    (rf"\\begin\{{array\}}\s*\{{rcl\}}{INNER}\\end\{{array\}}", r"\\begin{split}\1\\end{split}"),
     (rf"\\begin\{{array\}}\s*{BRACES}", r"\\begin{matrix}"),
     (r"\\end\{array\}", r"\\end{matrix}"),
     (BEHIND_BRACE % "matrix", r"\\begin{cases}\1\\end{cases}"),
-    (rf"(?s)\\begin\{{(d?cases|align(?:ed)?\*?)\}}{INNER}\\end\{{\1\}}", spread),
+    (rf"\\begin\{{(d?cases|align(?:ed)?\*?)\}}{INNER}\\end\{{\1\}}", spread),
     (BEHIND_BRACE % "aligned|split|gathered", r"\\begin{cases}\1\\end{cases}"),
 )
 CORRECTIONS = (  # of pandoc's Typst
