@@ -367,5 +367,8 @@ def show(figure: Figure, alt: str, vector: bool = True) -> None:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
     """Return a Markdown table: the first column is text, the others are aligned as numbers."""
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    columns = zip(header, *rows, strict=True)
+    # pandoc, on its way to LaTeX, takes the widths of columns from these dashes
+    dashes = ["-" * max(3, *(len(str(cell)) for cell in column)) for column in columns]
+    lines = [header, dashes[:1] + [f"{line}:" for line in dashes[1:]], *rows]
     return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
