@@ -368,7 +368,8 @@ def show(figure: Figure, alt: str, vector: bool = True) -> None:
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
     """Return a Markdown table: the first column is text, the others are aligned as numbers."""
     columns = zip(header, *rows, strict=True)
-    # pandoc, on its way to LaTeX, takes the widths of columns from these dashes
-    dashes = ["-" * max(3, *(len(str(cell)) for cell in column)) for column in columns]
-    lines = [header, dashes[:1] + [f"{line}:" for line in dashes[1:]], *rows]
+    text, *numbers = (max(len(str(cell)) for cell in column) for column in columns)
+    # pandoc, on its way to LaTeX, takes the widths of columns from these dashes; text may wrap
+    dashes = ["-" * max(3, text // 2), *("-" * max(2, number) + ":" for number in numbers)]
+    lines = [header, dashes, *rows]
     return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))

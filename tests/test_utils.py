@@ -384,7 +384,18 @@ def test_progress_starts_and_ends_empty_in_a_notebook(monkeypatch):
 @task("2c")
 def test_table_aligns_numbers():
     lines = table(["network", "loss"], [["a", 1], ["b", 0.5]]).data.splitlines()
-    assert lines == ["| network | loss |", "| --- | ---: |", "| a | 1 |", "| b | 0.5 |"]
+    assert lines == ["| network | loss |", "| --- | ----: |", "| a | 1 |", "| b | 0.5 |"]
+
+
+@task("2c")
+def test_columns_of_numbers_are_as_wide_as_these_and_text_half_as_wide():
+    assert "| ---- | -----: |" in table(["", "n"], [["eight___", 12345]]).data
+
+
+@task("2c")
+def test_a_row_of_another_length_is_no_table():
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        table(["network", "loss"], [["a"]])
 
 
 # ---- figures
