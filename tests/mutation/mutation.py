@@ -1,0 +1,178 @@
+"""Change the code in one place at a time, and see whether the tests notice.
+
+    python tests/mutation/mutation.py               # all files
+    python tests/mutation/mutation.py task3.py      # some of them
+
+Cosmic Ray (https://cosmic-ray.readthedocs.io) makes the mutants, of functions as of module-level
+data. Each is tested in a copy, by a process forked where pytest, NumPy and matplotlib are already
+imported, so that a mutant takes a second or two and the working tree is never touched. Survivors
+must be those that `equivalents.toml` lists with a reason, all of them. Windows cannot fork.
+"""
+
+import argparse
+import difflib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from signal import SIGKILL
+from time import perf_counter
+from typing import NamedTuple
+
+from cosmic_ray.commands import init
+from cosmic_ray.config import load_config
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.tools.filters.operators_filter import OperatorsFilter
+from cosmic_ray.work_db import use_db
+from tqdm import tqdm
+
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CONFIG = HERE / "cosmic-ray.toml"
+NEEDED = ("conftest.py", "pyproject.toml", "data", "tests")
+PRELOADED = (
+    *("hypothesis.extra.numpy", "IPython", "joblib.externals.loky", "nbval.plugin", "pytest"),
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "tqdm"),
+)
+OPTIONS = ("-x", "-q", "--tb=short", "-p", "no:cacheprovider")
+COLUMNS = ("mutants", "killed", "timed out", "listed", "unlisted")
+
+
+class Mutant(NamedTuple):
+    """A mutant, named so that the name lasts when lines move."""
+
+    file: str
+    place: str  # the function or class, if any
+    was: str  # the changed lines
+    now: str
+
+
+def copy_project(files: list[str], directory: Path) -> Path:
+    """Return a copy of what the tests need, of which nothing else is read from then on."""
+    copy = directory / "pristine"
+    copy.mkdir()
+    for name in [*NEEDED, *files]:
+        duplicate = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+        duplicate(ROOT / name, copy / name)
+    return copy
+
+
+def find_mutants(files: list[str], pristine: Path) -> Iterator[tuple[Mutant, str]]:
+    """Return all mutants of the files, each with its file's text."""
+    session = str(pristine.with_name("session.sqlite"))
+    with use_db(session) as work:
+        init([pristine / file for file in files], work, {})
+        OperatorsFilter().main([session, str(CONFIG)])
+        for item in work.pending_work_items:
+            (spec,) = item.mutations
+            code = spec.module_path.read_text(encoding="utf-8")
+            mutated = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
+            diff = list(difflib.ndiff(code.splitlines(), mutated.splitlines()))
+            was, now = (" ".join(d[2:].strip() for d in diff if d[0] == sign) for sign in "-+")
+            yield Mutant(spec.module_path.name, spec.definition_name or "", was, now), mutated
+
+
+def prepare(pristine: Path) -> None:
+    """Make a worker's own copy, and import what all its mutants need."""
+    for name in PRELOADED:
+        import_module(name)
+    os.chdir(shutil.copytree(pristine, f"{pristine}-{os.getpid()}"))
+
+
+def run_tests(own: str, others: list[str]) -> None:
+    """Run tests on the code of the current directory until one fails, first those of one file."""
+    os.setsid()
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.dont_write_bytecode = True  # that of the unmutated files came with the copy
+    pytest = import_module("pytest")
+    sys.exit(pytest.main([*OPTIONS, own]) or pytest.main([*OPTIONS, *others]))
+
+
+def fate(file: str, code: str, tests: list[str], limit: float) -> str:
+    """Tell what becomes of a mutant in this worker's copy: survived, killed or timed out."""
+    unmutated = Path(file).rename("unmutated")
+    Path(file).write_text(code, encoding="utf-8")
+    own = f"tests/test_{Path(file).stem}.py"
+    others = [test for test in tests if test != own]
+    process = get_context("fork").Process(target=run_tests, args=(own, others))
+    process.start()
+    process.join(limit)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, SIGKILL)  # and what it has started
+    process.join()
+    unmutated.replace(file)
+    return {0: "survived", -SIGKILL: "timed out"}.get(process.exitcode, "killed")
+
+
+def read_equivalents(files: list[str]) -> dict[Mutant, str]:
+    """Return the listed mutants of the files, with their reasons."""
+    listed = tomllib.loads((HERE / "equivalents.toml").read_text(encoding="utf-8"))
+    return {
+        Mutant(group["file"], group.get("in", ""), was, now): group["reason"]
+        for group in listed.get("equivalent", [])
+        for was, now in group["mutants"]
+        if group["file"] in files
+    }
+
+
+def main() -> None:
+    """Test all mutants, and print what became of them by file."""
+    config = load_config(CONFIG)
+    modules, tests = config["module-path"], config["tests"]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", metavar="file", help=f"of {', '.join(modules)}")
+    files = parser.parse_args().files or modules
+    start, equivalents = perf_counter(), read_equivalents(files)
+    counts: dict[str, Counter[str]] = {file: Counter() for file in files}
+    survivors, unlisted = set(), []
+    with tempfile.TemporaryDirectory() as directory:
+        pristine = copy_project(modules, Path(directory))
+        os.environ["GOLDEN_FIGURES"] = f"{directory}/figures.json"
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the copies take it from this run
+        subprocess.run([sys.executable, "-m", "pytest", *OPTIONS, *tests], cwd=pristine, check=True)
+        with ProcessPoolExecutor(
+            mp_context=get_context("spawn"), initializer=prepare, initargs=(pristine,)
+        ) as workers:
+            fates = {
+                workers.submit(fate, mutant.file, code, tests, config.timeout): mutant
+                for mutant, code in find_mutants(files, pristine)
+            }
+            try:
+                for done in tqdm(as_completed(fates), "mutants", len(fates), leave=False):
+                    mutant, became = fates[done], done.result()
+                    if became == "survived":
+                        survivors.add(mutant)
+                        became = "listed" if mutant in equivalents else "unlisted"
+                        unlisted += [mutant] * (became == "unlisted")
+                    counts[mutant.file].update([became, "mutants"])
+            except BaseException:
+                workers.shutdown(cancel_futures=True)
+                raise
+    for mutant in sorted(unlisted):
+        print("SURVIVED  {}: {}\n  - {}\n  + {}".format(*mutant))
+    stale = [mutant for mutant in equivalents if mutant not in survivors]
+    for mutant in stale:
+        print("LISTED, BUT NO SURVIVOR  {}: {}\n  - {}\n  + {}".format(*mutant))
+    print(f"{'file':10}" + "".join(f"{column:>10}" for column in COLUMNS))
+    for file, of_file in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
+        print(f"{file:10}" + "".join(f"{of_file[column]:>10}" for column in COLUMNS))
+    print(f"{perf_counter() - start:,.0f} s with {os.cpu_count()} processes")
+    if unlisted or stale:
+        sys.exit(f"{len(unlisted)} survivors are not listed, {len(stale)} listed did not survive")
+
+
+if __name__ == "__main__":
+    main()
