@@ -9,6 +9,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import task2a
 from task2a import (
+    SEED_MEAN,
+    SEED_STD,
     SIGMOID,
     Activation,
     backward,
@@ -73,6 +75,7 @@ def test_mean_and_std_are_over_all_pixels():
 def test_mean_and_std_of_the_training_images(mnist):
     assert mean_X(mnist[0]) == pytest.approx(33.552745535714286, rel=1e-13)
     assert std_X(mnist[0]) == pytest.approx(78.875500707846947, rel=1e-13)
+    assert (SEED_MEAN, SEED_STD) == (33.55274553571429, 78.87550070784701)  # printed by the seed
 
 
 @task("2a")

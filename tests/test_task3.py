@@ -14,6 +14,7 @@ from task2a import (
 )
 from task3 import (
     IMPROVED_SIGMOID,
+    SEED_REPORT,
     TASK_2C,
     TASK_3,
     add_one_by_one,
@@ -347,6 +348,7 @@ def test_measures_of_a_run_by_hand(finished_run):
     measures = measure(finished_run, np.array([[1.0, 0, 0], [0, 1, 0]]))
     expected = {
         "parameters": 10,
+        "steps to loss 0.35": math.inf,
         "best step": 8,
         "last step": 24,
         "last epoch": 2,
@@ -362,6 +364,16 @@ def test_measures_of_a_run_by_hand(finished_run):
     }
     assert {name: measures[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     assert measures["network"] == finished_run.experiment.label
+
+
+@task("3c")
+def test_the_seed_report_is_quoted_as_it_was_handed_in():
+    assert SEED_REPORT == {
+        "training loss": 0.01875,
+        "validation loss": 0.14715,
+        "training accuracy": 0.99605,
+        "validation accuracy": 0.9575,
+    }
 
 
 @task("3c")

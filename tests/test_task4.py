@@ -16,9 +16,17 @@ from task2a import (
 )
 from task3 import IMPROVED_SIGMOID, TASK_3, fan_in_normal, momentum, saturation
 from task4 import (
+    BUDGET,
+    DEEP,
+    DEEP_SIGMOID,
+    DEEP_SLOW,
+    DEPTHS,
     PUBLISHED,
+    PUBLISHED_MEASURES,
     RELU,
+    SHALLOW,
     TASK_4,
+    WIDTHS,
     confusion,
     gradient_rms,
     largest_width,
@@ -87,6 +95,32 @@ def test_each_experiment_has_its_topology_and_else_the_settings_of_task_3(name, 
 )
 def test_parameters_of_each_topology(layers, parameters):
     assert count_parameters(initialize_weights(layers, np.random.default_rng(0))) == parameters
+
+
+@task("4e")
+def test_ten_layers_are_also_tried_with_plain_sigmoids_and_a_lower_learning_rate():
+    named = {"name": "", "change": "", "line": None}
+    plain = DEEP._replace(**named, activation=SIGMOID, epochs=10)
+    slow = DEEP._replace(**named, learning_rate=0.002)
+    assert [e._replace(**named) for e in (DEEP_SIGMOID, DEEP_SLOW)] == [plain, slow]
+
+
+@task("4a")
+def test_widths_are_swept_by_doubling_them_in_short_trainings():
+    assert list(WIDTHS) == [4, 8, 16, 32, 64, 128, 256, 512]
+    for n, experiment in WIDTHS.items():
+        settings = {"name": f"{n} units", "neurons_per_layer": (n, 10), "epochs": 4}
+        assert experiment == SHALLOW._replace(**settings)
+
+
+@task("4d")
+def test_depths_are_swept_within_the_budget_in_short_trainings():
+    assert BUDGET == 50_880
+    assert list(DEPTHS) == [1, 2, 3, 5, 10]
+    for n, experiment in DEPTHS.items():
+        layers = (largest_width(50_880, n),) * n + (10,)
+        settings = {"name": f"depth {n}", "neurons_per_layer": layers, "epochs": 4}
+        assert experiment == SHALLOW._replace(**settings)
 
 
 @task("4a")
@@ -311,6 +345,30 @@ MEASURED = {
 }
 
 
+# as the assignment quotes them, the accuracies in per cent
+HAND_INS = """
+    Task 2c      | 0.288 to 0.298 | 91.5 to 91.8 | 47 to 50
+    Task 3a      | 0.137 to 0.148 | 95.5 to 95.9 | 42 to 50
+    Task 3b      | 0.135 to 0.186 | 96.0 to 96.4 | 15 to 28
+    Task 3c      | 0.136 to 0.184 | 95.8 to 96.5 | 13 to 19
+    Task 4a      | 0.19 to 0.224  | 94.5 to 95.2 | 15 to 25
+    Task 4b      | 0.121 to 0.131 | 96.6 to 97.0 | 17 to 29
+    Task 4d      | 0.172          | 96.4 to 96.5 | 15
+    Task 4e      | 0.229 to 0.236 | 94.8         | 32
+    Task 4f deep | 0.21 to 0.25   | 96.3 to 96.7 | -
+"""
+
+
+@task("4a")
+def test_published_ranges_are_those_that_the_assignment_quotes():
+    assert len(PUBLISHED) == HAND_INS.count("Task")
+    for line in HAND_INS.strip().splitlines():
+        name, *cells = (cell.strip() for cell in line.split("|"))
+        for limits, cell, unit in zip(PUBLISHED[name], cells, (1, 100, 1), strict=True):
+            quoted = [float(value) / unit for value in cell.split(" to ")] if cell != "-" else None
+            assert limits == (quoted and pytest.approx((quoted[0], quoted[-1]), rel=1e-12))
+
+
 @task("4a")
 def test_means_outside_of_the_published_range_are_bold():
     # 0.2 is outside of 0.288 to 0.298, 0.94 of 0.915 to 0.918, and 15 of 47 to 50
@@ -322,6 +380,24 @@ def test_means_outside_of_the_published_range_are_bold():
     )
     inside = next(row for row in rows if row.startswith("| Task 4a |"))
     assert inside.startswith("| Task 4a | 0.2000 ± 0.1414 | 0.19 to 0.224 |")
+    one_value = next(row for row in rows if row.startswith("| Task 4d |"))
+    assert one_value.endswith("| 15 ± 7 | 15 |")
+    assert rows[-1].startswith("| Task 4f deep |")
+    assert rows[-1].endswith("| 15 ± 7 | not given |")
+
+
+def at(loss, accuracy, epoch):
+    measures = (loss, accuracy, epoch)
+    return [dict(zip(PUBLISHED_MEASURES, measures, strict=True))] * 2
+
+
+@task("4a")
+@pytest.mark.parametrize("end", [0, -1], ids=["least", "greatest"])
+def test_the_ends_of_a_published_range_belong_to_it(end):
+    measured = {name: at(*(r and r[end] for r in PUBLISHED[name])) for name in PUBLISHED}
+    measured["Task 4f deep"] = at(*(r[end] for r in PUBLISHED["Task 4f deep"][:2]), 99)
+    assert "**" not in published_table(measured).data
+    assert published_reasons(measured) == "No value in common for: nothing."
 
 
 @task("4a")

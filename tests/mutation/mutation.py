@@ -10,7 +10,6 @@ must be those that `equivalents.toml` lists with a reason, all of them. Windows 
 """
 
 import argparse
-import difflib
 import os
 import shutil
 import subprocess
@@ -18,13 +17,14 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
+from difflib import unified_diff
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
-from signal import SIGKILL
+from resource import RLIMIT_CPU, setrlimit
+from signal import SIGKILL, SIGTERM, default_int_handler, signal
 from time import perf_counter
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.tools.filters.operators_filter import OperatorsFilter
 from cosmic_ray.work_db import use_db
+from cosmic_ray.work_item import MutationSpec
 from tqdm import tqdm
 
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
@@ -46,6 +47,9 @@ PRELOADED = (
     *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "tqdm"),
 )
 OPTIONS = ("-x", "-q", "--tb=short", "-p", "no:cacheprovider")
+CPU_SECONDS = (
+    60  # for a mutant, whose tests take about 12; the time of the clock depends on the load
+)
 COLUMNS = ("mutants", "killed", "timed out", "listed", "unlisted")
 
 
@@ -68,19 +72,22 @@ def copy_project(files: list[str], directory: Path) -> Path:
     return copy
 
 
-def find_mutants(files: list[str], pristine: Path) -> Iterator[tuple[Mutant, str]]:
-    """Return all mutants of the files, each with its file's text."""
+def find_mutants(files: list[str], pristine: Path) -> list[MutationSpec]:
+    """Return where and how to change the files."""
     session = str(pristine.with_name("session.sqlite"))
     with use_db(session) as work:
         init([pristine / file for file in files], work, {})
         OperatorsFilter().main([session, str(CONFIG)])
-        for item in work.pending_work_items:
-            (spec,) = item.mutations
-            code = spec.module_path.read_text(encoding="utf-8")
-            mutated = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
-            diff = list(difflib.ndiff(code.splitlines(), mutated.splitlines()))
-            was, now = (" ".join(d[2:].strip() for d in diff if d[0] == sign) for sign in "-+")
-            yield Mutant(spec.module_path.name, spec.definition_name or "", was, now), mutated
+        return [mutation for item in work.pending_work_items for mutation in item.mutations]
+
+
+def mutate(spec: MutationSpec) -> tuple[Mutant, str]:
+    """Return a mutant and its file's text."""
+    code = spec.module_path.read_text(encoding="utf-8")
+    mutated = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
+    diff = list(unified_diff(code.splitlines(), mutated.splitlines(), n=0))[2:]
+    was, now = (" ".join(d[1:].strip() for d in diff if d[0] == sign) for sign in "-+")
+    return Mutant(spec.module_path.name, spec.definition_name or "", was, now), mutated
 
 
 def prepare(pristine: Path) -> None:
@@ -93,6 +100,7 @@ def prepare(pristine: Path) -> None:
 def run_tests(own: str, others: list[str]) -> None:
     """Run tests on the code of the current directory until one fails, first those of one file."""
     os.setsid()
+    setrlimit(RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -101,11 +109,12 @@ def run_tests(own: str, others: list[str]) -> None:
     sys.exit(pytest.main([*OPTIONS, own]) or pytest.main([*OPTIONS, *others]))
 
 
-def fate(file: str, code: str, tests: list[str], limit: float) -> str:
+def fate(spec: MutationSpec, tests: list[str], limit: float) -> tuple[Mutant, str]:
     """Tell what becomes of a mutant in this worker's copy: survived, killed or timed out."""
-    unmutated = Path(file).rename("unmutated")
-    Path(file).write_text(code, encoding="utf-8")
-    own = f"tests/test_{Path(file).stem}.py"
+    mutant, code = mutate(spec)
+    unmutated = Path(mutant.file).rename("unmutated")
+    Path(mutant.file).write_text(code, encoding="utf-8")
+    own = f"tests/test_{Path(mutant.file).stem}.py"
     others = [test for test in tests if test != own]
     process = get_context("fork").Process(target=run_tests, args=(own, others))
     process.start()
@@ -113,8 +122,8 @@ def fate(file: str, code: str, tests: list[str], limit: float) -> str:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, SIGKILL)  # and what it has started
     process.join()
-    unmutated.replace(file)
-    return {0: "survived", -SIGKILL: "timed out"}.get(process.exitcode, "killed")
+    unmutated.replace(mutant.file)
+    return mutant, {0: "survived", -SIGKILL: "timed out"}.get(process.exitcode, "killed")
 
 
 def read_equivalents(files: list[str]) -> dict[Mutant, str]:
@@ -135,9 +144,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="*", metavar="file", help=f"of {', '.join(modules)}")
     files = parser.parse_args().files or modules
+    signal(SIGTERM, default_int_handler)  # clears up as after Ctrl-C
     start, equivalents = perf_counter(), read_equivalents(files)
     counts: dict[str, Counter[str]] = {file: Counter() for file in files}
-    survivors, unlisted = set(), []
+    survivors = set()
     with tempfile.TemporaryDirectory() as directory:
         pristine = copy_project(modules, Path(directory))
         os.environ["GOLDEN_FIGURES"] = f"{directory}/figures.json"
@@ -146,23 +156,22 @@ def main() -> None:
         with ProcessPoolExecutor(
             mp_context=get_context("spawn"), initializer=prepare, initargs=(pristine,)
         ) as workers:
-            fates = {
-                workers.submit(fate, mutant.file, code, tests, config.timeout): mutant
-                for mutant, code in find_mutants(files, pristine)
-            }
+            fates = [
+                workers.submit(fate, spec, tests, config.timeout)
+                for spec in find_mutants(files, pristine)
+            ]
             try:
                 for done in tqdm(as_completed(fates), "mutants", len(fates), leave=False):
-                    mutant, became = fates[done], done.result()
+                    mutant, became = done.result()
                     if became == "survived":
                         survivors.add(mutant)
                         became = "listed" if mutant in equivalents else "unlisted"
-                        unlisted += [mutant] * (became == "unlisted")
+                    if became == "unlisted":
+                        tqdm.write("SURVIVED  {}: {}\n  - {}\n  + {}".format(*mutant))
                     counts[mutant.file].update([became, "mutants"])
             except BaseException:
                 workers.shutdown(cancel_futures=True)
                 raise
-    for mutant in sorted(unlisted):
-        print("SURVIVED  {}: {}\n  - {}\n  + {}".format(*mutant))
     stale = [mutant for mutant in equivalents if mutant not in survivors]
     for mutant in stale:
         print("LISTED, BUT NO SURVIVOR  {}: {}\n  - {}\n  + {}".format(*mutant))
@@ -170,8 +179,8 @@ def main() -> None:
     for file, of_file in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
         print(f"{file:10}" + "".join(f"{of_file[column]:>10}" for column in COLUMNS))
     print(f"{perf_counter() - start:,.0f} s with {os.cpu_count()} processes")
-    if unlisted or stale:
-        sys.exit(f"{len(unlisted)} survivors are not listed, {len(stale)} listed did not survive")
+    if of_file["unlisted"] or stale:
+        sys.exit(f"{of_file['unlisted']} unlisted survivors, {len(stale)} listed are none")
 
 
 if __name__ == "__main__":
