@@ -10,6 +10,7 @@ must be those that `equivalents.toml` lists with a reason, all of them. Windows 
 """
 
 import argparse
+import gc
 import os
 import shutil
 import subprocess
@@ -44,7 +45,8 @@ CONFIG = HERE / "cosmic-ray.toml"
 NEEDED = ("conftest.py", "pyproject.toml", "data", "tests")
 PRELOADED = (
     *("hypothesis.extra.numpy", "IPython", "joblib.externals.loky", "nbval.plugin", "pytest"),
-    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "tqdm"),
+    *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure"),
+    *("matplotlib.style", "numpy.random"),
 )
 OPTIONS = ("-x", "-q", "--tb=short", "-p", "no:cacheprovider")
 CPU_SECONDS = (
@@ -78,7 +80,8 @@ def find_mutants(files: list[str], pristine: Path) -> list[MutationSpec]:
     with use_db(session) as work:
         init([pristine / file for file in files], work, {})
         OperatorsFilter().main([session, str(CONFIG)])
-        return [mutation for item in work.pending_work_items for mutation in item.mutations]
+        specs = [mutation for item in work.pending_work_items for mutation in item.mutations]
+    return sorted(specs, key=lambda spec: (files.index(spec.module_path.name), spec.start_pos))
 
 
 def mutate(spec: MutationSpec) -> tuple[Mutant, str]:
@@ -94,6 +97,7 @@ def prepare(pristine: Path) -> None:
     """Make a worker's own copy, and import what all its mutants need."""
     for name in PRELOADED:
         import_module(name)
+    gc.freeze()  # or pytest, which collects garbage at its end, visits all of it for each mutant
     os.chdir(shutil.copytree(pristine, f"{pristine}-{os.getpid()}"))
 
 
