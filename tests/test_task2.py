@@ -1,9 +1,14 @@
 import math
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
+import task2
 from task2 import (
+    ACCEPTED_RISK,
     PATIENCE,
     SNAP_BITS,
     VALIDATIONS_PER_EPOCH,
@@ -44,6 +49,7 @@ def test_the_experiment_of_task_2c():
     assert experiment.update is gradient_descent
     assert (experiment.learning_rate, experiment.batch_size, experiment.epochs) == (0.1, 32, 50)
     assert (VALIDATIONS_PER_EPOCH, PATIENCE) == (5, 50)
+    assert (SNAP_BITS, ACCEPTED_RISK) == (16, 0.01)
 
 
 @task("2c")
@@ -483,6 +489,20 @@ def test_every_validation_is_announced():
 
 
 @task("2c")
+def test_training_uses_one_blas_thread():
+    threads = []
+
+    def count_threads(ws, vs, gradients, learning_rate):
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        threads.extend(pool["num_threads"] for pool in pools)
+        return ws, vs
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        train(watched(count_threads, epochs=1)[0], *identity(5), *identity(5), seed=0)
+    assert set(threads) == {1}
+
+
+@task("2c")
 def test_snapshots_are_the_weights_after_so_many_steps():
     experiment, seen = watched()
     run = train(experiment, *identity(17), *identity(17), seed=0, snapshots_at=[0, 1, 7, 12, 99])
@@ -720,6 +740,29 @@ def test_runs_do_not_depend_on_the_number_of_processes():
 
 
 @task("2c")
+def test_runs_use_all_cores_are_announced_and_leave_no_worker(monkeypatch):
+    noted = []
+
+    def parallel(jobs, return_as):
+        noted.append((jobs, return_as))
+        return lambda trainings: (function(*args, **kw) for function, args, kw in trainings)
+
+    @contextmanager
+    def progress(description, total):
+        noted.append((description, total))
+        yield lambda done, **figures: noted.append((done, figures))
+
+    executor = SimpleNamespace(shutdown=lambda kill_workers: noted.append(kill_workers))
+    monkeypatch.setattr(task2, "Parallel", parallel)
+    monkeypatch.setattr(task2, "progress", progress)
+    monkeypatch.setattr(task2, "get_reusable_executor", lambda **_: executor)
+    few = SMALL._replace(epochs=1)
+    runs = train_all([few], *overfitting(), seeds=[0, 1])["small"]
+    shown = [{"last": few.label, "loss": run.history.val_loss.min()} for run in runs]
+    assert noted == [("runs", 2), (-1, "generator"), (1, shown[0]), (2, shown[1]), True]
+
+
+@task("2c")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_one_diverging_run_is_an_error():
     with pytest.raises(FloatingPointError, match=r"scripted \[2\]"):
@@ -787,6 +830,19 @@ def test_accidents_of_snapping_are_rare_but_possible(tiny):
     assert 0 < accidents < 1e-9
     for array, copy in zip((X, Y, *ws), before, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+@task("2c")
+def test_accidents_are_differences_in_steps_of_the_grid(tiny, monkeypatch):
+    # sums of whole numbers do not depend on their order, and the second account is told off by 1/8
+    # of the grid's step in each of 18 entries
+    X, Y, ws = (np.round(array) for array in (*tiny([])[:2], tiny([])[2][0]))
+    offsets = iter((0, GRID / 8))
+    monkeypatch.setattr(task2, "forward", lambda X, ws, activation: (X, *ws))
+    monkeypatch.setattr(
+        task2, "backward", lambda Y, values, ws, _: [values[0].T @ Y + ws[0] + next(offsets)]
+    )
+    assert snap_accidents(X, Y, [ws], SIGMOID, np.random.default_rng(0)) == 18 / 8
 
 
 @task("2c")

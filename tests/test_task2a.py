@@ -156,10 +156,15 @@ def test_preprocessing_names_a_wrong_shape(shape):
 
 
 @task("2a")
-@pytest.mark.parametrize("std", [0.0, -1.0, math.nan])
+@pytest.mark.parametrize("std", [0.0, -1.0, math.inf, math.nan])
 def test_preprocessing_names_an_impossible_std(std):
     with pytest.raises(ValueError, match=rf"std is {std}, expected a positive number.*training"):
         pre_process_images(np.zeros((2, 784)), 33.5, std)
+
+
+@task("2a")
+def test_preprocessing_takes_any_positive_std():
+    assert pre_process_images(np.ones((1, 784)), 0, 0.25)[0, 0] == 4
 
 
 @task("2a")

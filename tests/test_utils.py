@@ -362,15 +362,18 @@ def test_progress_leaves_nothing_in_a_terminal(capsys, monkeypatch):
     assert "networks" in shown.err
     assert shown.out == ""
     assert shown.err.rpartition("\r")[2].strip() == ""
+    assert max(map(len, shown.err.split("\r"))) == 100
 
 
 @task("2c")
 def test_progress_starts_and_ends_empty_in_a_notebook(monkeypatch):
     shown = []
 
-    def display(data, **_):
+    def display(data, raw, display_id):
+        assert raw
+        assert display_id
         shown.append(data)
-        return SimpleNamespace(update=lambda data, **_: shown.append(data))
+        return SimpleNamespace(update=lambda data, raw: shown.append(data if raw else None))
 
     monkeypatch.setattr(utils, "get_ipython", lambda: SimpleNamespace(kernel=None))
     monkeypatch.setattr(utils, "display", display)
