@@ -61,6 +61,7 @@ def test_the_experiment_of_task_2c():
         ((128, 64, 128, 10), "a [128, 64, 128, 10]"),
         ((64,) * 10 + (10,), "a [10 x 64, 10]"),
         ((10,) * 4, "a [4 x 10]"),
+        ((8, 8, 8, 3), "a [3 x 8, 3]"),
     ],
 )
 def test_label_names_the_topology(layers, label):
@@ -100,6 +101,12 @@ def test_gradient_descent_leaves_its_arguments_unchanged():
     assert (ws[0] == 1).all()
     assert (vs[0] == 0).all()
     assert (gradients[0] == 3).all()
+
+
+@task("4c")
+def test_a_layer_without_gradient_is_an_error():
+    with pytest.raises(ValueError, match="shorter"):
+        gradient_descent([np.ones((1, 1))] * 2, [], [np.ones((1, 1))], 0.1)
 
 
 # ---- snapping

@@ -200,11 +200,11 @@ def test_one_hot_counts_the_training_labels(mnist):
 @pytest.mark.parametrize("label", [10, -1, 255, 2.5, math.nan])
 def test_one_hot_names_a_label_that_is_no_class(label):
     with pytest.raises(ValueError, match=rf"label {label}.* is no class.*from 0 to 9"):
-        one_hot_encode(np.array([[3], [label], [9]]))
+        one_hot_encode(np.array([[3], [label], [9], [77]]))
 
 
 @task("2a")
-@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 2), (3, 1, 1), ()])
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 2), (3, 0), (3, 1, 1), ()])
 def test_one_hot_names_a_wrong_shape(shape):
     with pytest.raises(ValueError, match=r"labels have shape .*, expected \[N, 1\]: reshape"):
         one_hot_encode(np.zeros(shape, int))
@@ -638,6 +638,13 @@ def test_networks_do_not_share_state(tiny):
         np.testing.assert_array_equal(g, again)
 
 
+@task("4c")
+def test_backward_takes_as_many_weights_as_there_are_layers(tiny):
+    X, Y, ws = tiny([8, 4])
+    with pytest.raises(ValueError, match="argument 3 is longer"):
+        backward(Y, forward(X, ws), [ws[0], *ws])
+
+
 @task("2b")
 @pytest.mark.parametrize("shape", [(7, 1), (7,), (6, 3), (7, 10)])
 def test_backward_names_labels_of_a_wrong_shape(tiny, shape):
@@ -757,6 +764,22 @@ def test_gradient_check_names_the_weight_and_both_values(tiny, wrong_backward):
     named = rf"layer 0, weight \(5, 2\): gradient is {1.01 * right:.6e}, expected {right:.6e}"
     with pytest.raises(AssertionError, match=named.replace("+", r"\+")):
         gradient_approximation_test(X, Y, ws, rng=np.random.default_rng(0), entries=0)
+
+
+@task("2b")
+def test_gradient_check_takes_a_gradient_that_is_zero(tiny):
+    X, Y, ws = tiny([])
+    rng = np.random.default_rng(0)
+    assert gradient_approximation_test(0 * X, Y, ws, rng=rng, tolerance=0).tolist() == [0]
+
+
+@task("2b")
+def test_gradient_check_measures_against_1_where_all_gradients_are_zero(tiny, wrong_backward):
+    X, Y, ws = tiny([4])
+    right = backward(Y, forward(X, ws), ws)[0][5, 0]
+    wrong_backward(0, lambda g: g.fill(0))
+    with pytest.raises(AssertionError, match=f"off by {abs(right):.1e} of the layer's largest"):
+        gradient_approximation_test(X, Y, ws, rng=np.random.default_rng(0))
 
 
 @task("2b")

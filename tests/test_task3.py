@@ -6,6 +6,7 @@ import pytest
 from task2 import Experiment, History, Run, gradient_descent, train
 from task2a import (
     SIGMOID,
+    Activation,
     backward,
     forward,
     gradient_approximation_test,
@@ -213,6 +214,14 @@ def test_every_layer_has_a_velocity_of_its_own():
     )
 
 
+@task("4c")
+@pytest.mark.parametrize("missing", [0, 1, 2], ids=["weights", "velocity", "gradient"])
+def test_every_layer_needs_weights_velocity_and_gradient(missing):
+    given = [[np.ones((1, 1))] * (1 if n == missing else 2) for n in range(3)]
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        momentum(*given, 0.1)
+
+
 @task("3c")
 def test_momentum_leaves_its_arguments_unchanged():
     ws, vs, gradients = [np.ones((2, 2))], [np.full((2, 2), 2.0)], [np.full((2, 2), 3.0)]
@@ -308,6 +317,13 @@ def test_saturated_improved_sigmoids_are_those_with_a_tenth_of_the_slope():
     # 1 - tanh^2 < 0.1 where z > 1.5 artanh(sqrt(0.9)) = 2.7277
     z = np.array([[-9, -2.73, -2.72, 0, 2.72, 2.73, 2.5, 1]]).T
     assert saturation(z, [np.eye(1), np.eye(1)], IMPROVED_SIGMOID).tolist() == [0.375]
+
+
+@task("3b")
+def test_a_tenth_of_the_slope_itself_is_not_saturated():
+    steps = Activation("steps", lambda z: z, lambda a: np.select([a > 2, a > 1], [0.09, 0.1], 1.0))
+    z = np.array([[0, 1.5, 1.6, 3]]).T
+    assert saturation(z, [np.eye(1), np.eye(1)], steps).tolist() == [0.25]
 
 
 @task("3b")
@@ -413,9 +429,19 @@ def test_a_difference_is_claimed_only_where_all_seeds_agree():
     assert plain(compare(high, low, "loss")) == "**higher loss** (by 1.5000 ± 0.7071)"
     assert compare(mixed, low, "loss").startswith("no clear difference in loss (higher by 1.2500")
     assert "1 of 2 seeds" in compare(mixed, low, "loss")
+    assert compare(low, mixed, "loss").startswith("no clear difference in loss (lower by 1.2500")
     assert compare(same, low, "loss") == "the same loss"
     crossed = [{"loss": runs["loss"] + sign} for runs, sign in zip(low, (1, -1), strict=False)]
-    assert compare(crossed, low, "loss").startswith("no clear difference in loss")
+    assert plain(compare(crossed, low, "loss")) == (
+        "no clear difference in loss (higher by 0.0000 ± 1.4142, but in 1 of 2 seeds only)"
+    )
+
+
+@task("3c")
+def test_small_differences_are_lower_and_higher_too():
+    less, more = [{"loss": 0.25}], [{"loss": 0.75}]
+    assert compare(less, more, "loss") == "**lower loss** (by 0.5000)"
+    assert compare(more, less, "loss") == "**higher loss** (by 0.5000)"
 
 
 @task("3c")

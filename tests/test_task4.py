@@ -333,6 +333,16 @@ def test_the_most_confident_mistakes_come_first():
     assert mistakes.tolist() == [1, 4]
 
 
+@task("4b")
+def test_mistakes_equal_to_12_digits_keep_their_order():
+    # another machine's last digits must not show in the report
+    confident = 0.75 + np.array([0, 2e-13, 4e-12, 6e-12])
+    mistakes = most_confident_mistakes(
+        np.eye(2)[[0] * 4], np.column_stack([1 - confident, confident]), 4
+    )
+    assert mistakes.tolist() == [3, 2, 0, 1]
+
+
 # ---- beside the published results
 
 

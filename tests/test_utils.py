@@ -1,7 +1,9 @@
 import gzip
 import hashlib
+import re
 import struct
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -355,11 +357,12 @@ def test_every_input_needs_a_label(labels):
 @task("2c")
 def test_progress_leaves_nothing_in_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress("networks", 2) as show:
+    monkeypatch.setattr(utils, "tqdm", partial(utils.tqdm, mininterval=0))
+    with progress("networks", 9) as show:
         show(1, loss=0.5)
-        show(2, loss=0.25)
+        show(3, loss=0.25)
     shown = capsys.readouterr()
-    assert "networks" in shown.err
+    assert re.search("networks.* 0/9 .* 1/9 .*loss=0.5.* 3/9 .*loss=0.25", shown.err)
     assert shown.out == ""
     assert shown.err.rpartition("\r")[2].strip() == ""
     assert max(map(len, shown.err.split("\r"))) == 100
@@ -378,7 +381,9 @@ def test_progress_starts_and_ends_empty_in_a_notebook(monkeypatch):
     monkeypatch.setattr(utils, "get_ipython", lambda: SimpleNamespace(kernel=None))
     monkeypatch.setattr(utils, "display", display)
     with progress("a<b", 1) as show:
-        show(1)
+        for done in range(1000):
+            show(done / 1000)
+    assert len(shown) < 100  # drawn ten times a second, not each time
     texts = [data["text/html"] for data in shown]
     assert texts[0] == texts[-1] == ""
     assert any(text.startswith("<pre>a&lt;b") for text in texts)
