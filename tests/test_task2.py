@@ -747,7 +747,7 @@ def test_runs_do_not_depend_on_the_number_of_processes():
 
 
 @task("2c")
-def test_runs_use_all_cores_are_announced_and_leave_no_worker(monkeypatch):
+def test_runs_use_all_cores_largest_first_are_announced_and_leave_no_worker(monkeypatch):
     noted = []
 
     def parallel(jobs, return_as):
@@ -764,8 +764,11 @@ def test_runs_use_all_cores_are_announced_and_leave_no_worker(monkeypatch):
     monkeypatch.setattr(task2, "progress", progress)
     monkeypatch.setattr(task2, "get_reusable_executor", lambda **_: executor)
     few = SMALL._replace(epochs=1)
-    runs = train_all([few], *overfitting(), seeds=[0, 1])["small"]
-    shown = [{"last": few.label, "loss": run.history.val_loss.min()} for run in runs]
+    large = few._replace(name="large", neurons_per_layer=(9, 3))
+    runs = train_all([few, large], *overfitting(), seeds=[0])
+    shown = [
+        {"last": e.label, "loss": runs[e.name][0].history.val_loss.min()} for e in (large, few)
+    ]
     assert noted == [("runs", 2), (-1, "generator"), (1, shown[0]), (2, shown[1]), True]
 
 

@@ -46,7 +46,7 @@ NEEDED = ("conftest.py", "pyproject.toml", "data", "tests")
 PRELOADED = (
     *("hypothesis.extra.numpy", "IPython", "joblib.externals.loky", "nbval.plugin", "pytest"),
     *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure"),
-    *("matplotlib.style", "numpy.random"),
+    *("matplotlib.style", "numpy.random", "typst"),
 )
 OPTIONS = ("-x", "-q", "--tb=short", "-p", "no:cacheprovider")
 CPU_SECONDS = (
