@@ -3,13 +3,14 @@
 `mutation.py` runs this file, first on the unmutated code; pytest alone does not collect it.
 """
 
-import hashlib
-import json
+import io
 import os
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from matplotlib import style
 
 import utils
 
@@ -24,30 +25,42 @@ def run(name, line, length, seed):
     )
 
 
-def figures():
-    rng = np.random.default_rng(0)
-    runs = {
-        "a": [run("a", ("black", "-"), length, seed) for seed, length in enumerate((40, 30, 35))],
-        "b": [run("b", ("#E69F00", "--"), 20, 3)],
-    }
-    yield utils.plot_runs(runs)
-    yield utils.plot_runs(runs, "b")
-    lines = {f"{n} steps": 10.0 ** -rng.uniform(1, 9, 11) for n in range(4)}
-    yield utils.plot_layers({"deep": lines, "shallow": {"0 steps": [0.1, 0.2]}}, "rms", "log")
-    yield utils.plot_layers({"deep": {"0 steps": [0.1, 0.5, 0.2]}}, "share", "linear")
-    sweep = {n: {"training loss": 1 / n, "validation loss": 1.5 / n} for n in (4, 8, 16, 512)}
-    yield utils.plot_sweep(sweep, ("training loss", "validation loss"), "hidden units")
-    yield utils.plot_images(rng.normal(size=(11, 784)), [f"{n} for {n + 1}" for n in range(11)])
-    yield utils.plot_confusion(rng.integers(0, 30, (10, 10)) + 900 * np.eye(10, dtype=int))
+RUNS = {
+    "a": [run("a", ("black", "-"), length, seed) for seed, length in enumerate((40, 30, 35))],
+    "b": [run("b", ("#E69F00", "--"), 20, 3)],
+}
+RNG = np.random.default_rng(0)
+LAYERS = {f"{n} steps": 10.0 ** -RNG.uniform(1, 9, 11) for n in range(4)}
+SWEEP = {n: {"training loss": 1 / n, "validation loss": 1.5 / n} for n in (4, 8, 16, 512)}
+IMAGES = RNG.normal(size=(11, 784))
+COUNTS = RNG.integers(0, 30, (10, 10)) + 900 * np.eye(10, dtype=int)
+FIGURES = {
+    "runs": lambda: utils.plot_runs(RUNS),
+    "one run": lambda: utils.plot_runs(RUNS, "b"),
+    "layers": lambda: utils.plot_layers({"a": LAYERS, "b": {"0 steps": [0.1, 0.2]}}, "rms", "log"),
+    "one panel": lambda: utils.plot_layers({"a": {"0 steps": [0.1, 0.5, 0.2]}}, "share", "linear"),
+    "sweep": lambda: utils.plot_sweep(SWEEP, ("training loss", "validation loss"), "hidden units"),
+    "images": lambda: utils.plot_images(IMAGES, [f"{n} for {n + 1}" for n in range(11)]),
+    "confusion": lambda: utils.plot_confusion(COUNTS),
+}
 
 
-def test_figures_are_those_of_the_unmutated_code(monkeypatch):
-    shown = []
-    monkeypatch.setattr(utils, "display", lambda *args, **options: shown.append((args, options)))
-    for number, figure in enumerate(figures()):
-        utils.show(figure, f"figure {number}", vector=number != 5)
-    drawn = [hashlib.sha256(repr(output).encode()).hexdigest() for output in shown]
-    golden = Path(os.environ["GOLDEN_FIGURES"])
+def check(name, drawn):
+    golden = Path(os.environ["GOLDEN_FIGURES"], name)
     if not golden.exists():
-        golden.write_text(json.dumps(drawn), encoding="utf-8")
-    assert drawn == json.loads(golden.read_text(encoding="utf-8"))
+        golden.write_text(drawn, encoding="utf-8")
+    assert drawn == golden.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_those_of_the_unmutated_code(name):
+    figure, svg = FIGURES[name](), io.StringIO()
+    with style.context(utils.FIGURE_STYLE):
+        utils.settle(figure)
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+    check(f"{name}.svg", svg.getvalue())
+
+
+def test_what_is_displayed_is_that_of_the_unmutated_code(monkeypatch):
+    monkeypatch.setattr(utils, "display", lambda *args, **options: check("shown", repr(args)))
+    utils.show(FIGURES["sweep"](), "a text")

@@ -18,10 +18,12 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from difflib import unified_diff
 from importlib import import_module
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from resource import RLIMIT_CPU, setrlimit
@@ -64,7 +66,7 @@ class Mutant(NamedTuple):
     now: str
 
 
-def copy_project(files: list[str], directory: Path) -> Path:
+def copy_project(files: Iterable[str], directory: Path) -> Path:
     """Return a copy of what the tests need, of which nothing else is read from then on."""
     copy = directory / "pristine"
     copy.mkdir()
@@ -101,8 +103,8 @@ def prepare(pristine: Path) -> None:
     os.chdir(shutil.copytree(pristine, f"{pristine}-{os.getpid()}"))
 
 
-def run_tests(own: str, others: list[str]) -> None:
-    """Run tests on the code of the current directory until one fails, first those of one file."""
+def run_tests(own: list[str], others: list[str]) -> None:
+    """Run tests on the code of the current directory until one fails, first a file's own."""
     os.setsid()
     setrlimit(RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -110,22 +112,23 @@ def run_tests(own: str, others: list[str]) -> None:
     os.dup2(output, 2)
     sys.dont_write_bytecode = True  # that of the unmutated files came with the copy
     pytest = import_module("pytest")
-    sys.exit(pytest.main([*OPTIONS, own]) or pytest.main([*OPTIONS, *others]))
+    sys.exit(pytest.main([*OPTIONS, *own]) or pytest.main([*OPTIONS, *others]))
 
 
-def fate(spec: MutationSpec, tests: list[str], limit: float) -> tuple[Mutant, str]:
+def fate(spec: MutationSpec, tests: dict[str, list[str]], limit: float) -> tuple[Mutant, str]:
     """Tell what becomes of a mutant in this worker's copy: survived, killed or timed out."""
     mutant, code = mutate(spec)
     unmutated = Path(mutant.file).rename("unmutated")
     Path(mutant.file).write_text(code, encoding="utf-8")
-    own = f"tests/test_{Path(mutant.file).stem}.py"
-    others = [test for test in tests if test != own]
-    process = get_context("fork").Process(target=run_tests, args=(own, others))
+    others = chain.from_iterable(tests[file] for file in tests if file != mutant.file)
+    process = get_context("fork").Process(target=run_tests, args=(tests[mutant.file], [*others]))
     process.start()
-    process.join(limit)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, SIGKILL)  # and what it has started
-    process.join()
+    try:
+        process.join(limit)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, SIGKILL)  # and what it has started
+        process.join()
     unmutated.replace(mutant.file)
     return mutant, {0: "survived", -SIGKILL: "timed out"}.get(process.exitcode, "killed")
 
@@ -144,19 +147,20 @@ def read_equivalents(files: list[str]) -> dict[Mutant, str]:
 def main() -> None:
     """Test all mutants, and print what became of them by file."""
     config = load_config(CONFIG)
-    modules, tests = config["module-path"], config["tests"]
+    tests = config["tests"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", metavar="file", help=f"of {', '.join(modules)}")
-    files = parser.parse_args().files or modules
+    parser.add_argument("files", nargs="*", metavar="file", help=f"of {', '.join(tests)}")
+    files = parser.parse_args().files or [*tests]
     signal(SIGTERM, default_int_handler)  # clears up as after Ctrl-C
     start, equivalents = perf_counter(), read_equivalents(files)
     counts: dict[str, Counter[str]] = {file: Counter() for file in files}
     survivors = set()
     with tempfile.TemporaryDirectory() as directory:
-        pristine = copy_project(modules, Path(directory))
-        os.environ["GOLDEN_FIGURES"] = f"{directory}/figures.json"
+        pristine = copy_project(tests, Path(directory))
+        os.environ["GOLDEN_FIGURES"] = directory
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the copies take it from this run
-        subprocess.run([sys.executable, "-m", "pytest", *OPTIONS, *tests], cwd=pristine, check=True)
+        check = [sys.executable, "-m", "pytest", *OPTIONS, *chain.from_iterable(tests.values())]
+        subprocess.run(check, cwd=pristine, check=True)
         with ProcessPoolExecutor(
             mp_context=get_context("spawn"), initializer=prepare, initargs=(pristine,)
         ) as workers:
