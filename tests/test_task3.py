@@ -215,9 +215,9 @@ def test_every_layer_has_a_velocity_of_its_own():
 
 
 @task("4c")
-@pytest.mark.parametrize("missing", [0, 1, 2], ids=["weights", "velocity", "gradient"])
-def test_every_layer_needs_weights_velocity_and_gradient(missing):
-    given = [[np.ones((1, 1))] * (1 if n == missing else 2) for n in range(3)]
+@pytest.mark.parametrize("too_many", [0, 1, 2], ids=["weights", "velocities", "gradients"])
+def test_every_layer_needs_weights_velocity_and_gradient(too_many):
+    given = [[np.ones((1, 1))] * (2 if n == too_many else 1) for n in range(3)]
     with pytest.raises(ValueError, match=r"shorter|longer"):
         momentum(*given, 0.1)
 
