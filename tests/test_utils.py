@@ -19,6 +19,7 @@ from utils import (
     batch_loader,
     load_full_mnist,
     load_unseen_mnist,
+    plot_images,
     plot_layers,
     plot_runs,
     progress,
@@ -478,6 +479,14 @@ def test_layers_are_numbered_from_one():
     assert [ax.get_title() for ax in figure.axes] == ["first", "second"]
     assert (first.get_xlabel(), first.get_ylabel()) == ("layer", "a statistic")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0 steps", "9 steps"]
+
+
+@task("4b")
+@pytest.mark.parametrize(("count", "rows"), [(8, 1), (9, 2)])
+def test_images_stand_in_rows_of_eight(count, rows):
+    figure = plot_images(np.zeros((count, 784)), [f"image {n}" for n in range(count)])
+    assert len(figure.axes) == 8 * rows
+    assert sum(bool(ax.get_title()) for ax in figure.axes) == count
 
 
 @task("2c")

@@ -62,5 +62,7 @@ def test_figures_are_those_of_the_unmutated_code(name):
 
 
 def test_what_is_displayed_is_that_of_the_unmutated_code(monkeypatch):
-    monkeypatch.setattr(utils, "display", lambda *args, **options: check("shown", repr(args)))
+    shown = []
+    monkeypatch.setattr(utils, "display", lambda *data, **options: shown.append((data, options)))
     utils.show(FIGURES["sweep"](), "a text")
+    check("shown", repr(shown))
