@@ -12,6 +12,7 @@ must be those that `equivalents.toml` lists with a reason, all of them. Windows 
 import argparse
 import gc
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,7 +36,6 @@ from cosmic_ray.commands import init
 from cosmic_ray.config import load_config
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
-from cosmic_ray.tools.filters.operators_filter import OperatorsFilter
 from cosmic_ray.work_db import use_db
 from cosmic_ray.work_item import MutationSpec
 from tqdm import tqdm
@@ -74,13 +74,12 @@ def copy_project(files: Iterable[str], directory: Path) -> Path:
     return copy
 
 
-def find_mutants(files: list[str], pristine: Path) -> list[MutationSpec]:
-    """Return where and how to change the files."""
-    session = str(pristine.with_name("session.sqlite"))
-    with use_db(session) as work:
+def find_mutants(files: list[str], pristine: Path, excluded: str) -> list[MutationSpec]:
+    """Return where and how to change the files, other than by the excluded operators."""
+    with use_db(str(pristine.with_name("session.sqlite"))) as work:
         init([pristine / file for file in files], work, {})
-        OperatorsFilter().main([session, str(CONFIG)])
-        specs = [mutation for item in work.pending_work_items for mutation in item.mutations]
+        specs = [mutation for item in work.work_items for mutation in item.mutations]
+    specs = [spec for spec in specs if not re.match(excluded, spec.operator_name)]
     return sorted(specs, key=lambda spec: (files.index(spec.module_path.name), spec.start_pos))
 
 
@@ -163,7 +162,7 @@ def main() -> None:
         ) as workers:
             fates = [
                 workers.submit(fate, spec, tests, config.timeout)
-                for spec in find_mutants(files, pristine)
+                for spec in find_mutants(files, pristine, "|".join(config["exclude-operators"]))
             ]
             try:
                 for done in tqdm(as_completed(fates), "mutants", len(fates), leave=False):
