@@ -402,6 +402,11 @@ def test_columns_of_numbers_are_as_wide_as_these_and_text_half_as_wide():
 
 
 @task("2c")
+def test_the_narrowest_columns_have_the_dashes_that_markdown_asks_for():
+    assert "| --- | --: |" in table(["", "n"], [["a", 1]]).data
+
+
+@task("2c")
 def test_a_row_of_another_length_is_no_table():
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         table(["network", "loss"], [["a"]])
