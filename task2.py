@@ -294,5 +294,5 @@ def train_all(
                 runs[run.experiment.name].append(run)
                 show(done, last=run.experiment.label, loss=run.history.val_loss[run.history.best])
     finally:  # an idle worker would keep the task files as they were, whatever is edited since
-        get_reusable_executor().shutdown(kill_workers=True)
+        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
     return runs
