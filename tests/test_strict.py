@@ -303,6 +303,7 @@ def nbval_report(tmp_path_factory):
         tamper(notebook)
         nbformat.write(notebook, folder / f"{name}.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", str(folder), "--junitxml=report.xml"]
+    command += ["-n", "2", "--dist", "loadfile"]  # kernels take their time to start
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     cases = ElementTree.parse(folder / "report.xml").iter("testcase")
     failed = {case.get("classname") for case in cases if case.find("failure") is not None}
