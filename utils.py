@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import html
 import io
+import logging
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,14 @@ import numpy.typing as npt
 import typst
 from IPython import get_ipython
 from IPython.display import Markdown, display
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from tqdm import tqdm
+
+# a first import may take long to list the fonts, and would say so in an output of the notebook
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+from matplotlib import style  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator  # noqa: E402
 
 DATA = Path(__file__).resolve().parent / "data"
 NUM_TRAIN = 20_000

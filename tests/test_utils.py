@@ -1,9 +1,12 @@
 import gzip
 import hashlib
+import os
 import re
 import struct
+import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -413,6 +416,27 @@ def test_a_row_of_another_length_is_no_table():
 
 
 # ---- figures
+
+
+def test_a_slow_first_import_of_matplotlib_says_nothing(tmp_path):
+    impatient = (
+        "import threading\n"
+        "class Timer(threading.Timer):\n"
+        "    def __init__(self, seconds, *rest): super().__init__(0, *rest)\n"
+        "threading.Timer = Timer\n"
+        "import utils"
+    )
+    environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", impatient],
+        cwd=Path(utils.__file__).parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert list(tmp_path.glob("fontlist*"))  # there was none before
 
 
 def a_run(name, steps, *measures):
