@@ -1,7 +1,9 @@
 import math
+import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -770,6 +772,23 @@ def test_runs_use_all_cores_largest_first_are_announced_and_leave_no_worker(monk
         {"last": e.label, "loss": runs[e.name][0].history.val_loss.min()} for e in (large, few)
     ]
     assert noted == [("runs", 2), (-1, "generator"), (1, shown[0]), (2, shown[1]), True]
+
+
+@task("2c")
+def test_a_cluster_trains_the_same_without_a_change_of_code(tmp_path):
+    distributed = pytest.importorskip("dask.distributed")
+    few, seeds = SMALL._replace(epochs=3), [2, 1]
+    settings = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": tmp_path}
+    with (
+        # of processes with the sys.path of this one; elsewhere they need the task files
+        distributed.LocalCluster(2, **settings) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        there = train_all([few], *overfitting(), seeds=seeds)["small"]
+        assert any(client.run(lambda: "task2" in sys.modules).values())
+    here = [train(few, *overfitting(), seed=seed) for seed in seeds]
+    assert list(map(weights_digest, there)) == list(map(weights_digest, here))
 
 
 @task("2c")
