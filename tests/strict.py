@@ -43,13 +43,13 @@ MARKUP = re.compile(r"<[a-zA-Z/!]|!\[|^\s*(```|~~~)", re.MULTILINE)
 MARKER = re.compile(r"nbval|pytest", re.IGNORECASE)
 
 MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run \w+\.py")
-BUILTINS = set(dir(builtins)) - {
+BUILTINS = {name for name in dir(builtins) if not name.startswith("_")} - {
     *"breakpoint compile delattr dir eval exec exit getattr globals hasattr help id input".split(),
     *"locals memoryview open quit setattr vars".split(),
 }
 POURED = {"Markdown", "display", "np"}  # what else %run brings into the notebook
 UNSAFE_ATTRIBUTE = re.compile(
-    r"_(?!replace$)|(os|sys|modules|ctypeslib|f2py)$|load|fromfile|memmap"
+    r"_(?!replace$)|(os|sys|modules|ctypeslib|f2py)$|load|fromfile|memmap|format"
 )
 
 
