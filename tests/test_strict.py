@@ -3,6 +3,7 @@
 import base64
 import copy
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,14 @@ import pytest
 from nbclient import NotebookClient
 from PIL import Image, ImageDraw
 
-from tests.strict import file_problems, output_differences
+from tests.strict import (
+    BUILTINS,
+    POURED,
+    code_problems,
+    file_problems,
+    output_differences,
+    text_problems,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 STORED = nbformat.read(ROOT / "assignment2.ipynb", as_version=4)
@@ -113,6 +121,7 @@ TAMPERINGS = {
     "stream_renamed": lambda nb: output_with(nb, "stdout").update(name="stderr"),
     # pictures
     "svg_edited": lambda nb: replace(nb, "image/svg+xml", "</svg>", "<text>97</text></svg>"),
+    "svg_with_space": lambda nb: replace(nb, "image/svg+xml", "</svg>\n", "</svg>\n\n"),
     "svg_removed": lambda nb: output_with(nb, "image/svg+xml")["data"].pop("image/svg+xml"),
     "pdf_edited": lambda nb: replace(nb, "application/pdf", "JVBERi0x", "JVBERi0y"),
     "pdf_removed": lambda nb: output_with(nb, "application/pdf")["data"].pop("application/pdf"),
@@ -179,7 +188,8 @@ TAMPERINGS = {
     "kernel_other": set_metadata(
         lambda nb: nb, {"kernelspec": {"name": "mine", "display_name": ""}}
     ),
-    "lexer_other": set_metadata(lambda nb: nb, {"language_info": {"name": "text"}}),
+    "lexer_other": lambda nb: nb["metadata"]["language_info"].update(pygments_lexer="text"),
+    "version_abused": lambda nb: nb["metadata"]["language_info"].update(version="accuracy"),
     # execution counts
     "counts_scrambled": lambda nb: code(nb, 1).update(execution_count=3),
     "counts_missing": lambda nb: code(nb, 1).update(execution_count=None),
@@ -193,6 +203,12 @@ TAMPERINGS = {
     "marker_ignore": append_source(code, "\n# NBVAL_IGNORE_OUTPUT"),
     "marker_skip": append_source(code, "\n# NBVAL_SKIP"),
     "marker_old": append_source(code, "\n#PYTEST_VALIDATE_IGNORE_OUTPUT"),
+    "asks_by_import": append_source(code, "\nimport random"),
+    "asks_by_import_from": append_source(code, "\nfrom random import seed"),
+    "asks_by_builtin": append_source(code, "\n__import__('os')"),
+    "asks_by_format": append_source(code, "\n'{0.__globals__[os]}'.format(train)"),
+    "asks_by_own_dunder": append_source(code, "\n__name__ = __name__"),
+    "asks_below_magic": append_source(lambda nb: code(nb, 0), "\nimport random"),
     "asks_environment": append_source(code, "\nimport os\nos.environ.get('X')"),
     "asks_modules": append_source(code, "\nimport sys; sys.modules"),
     "asks_through_numpy": append_source(code, "\nnp.os"),
@@ -224,8 +240,12 @@ TAMPERINGS = {
         + [code(nb).update(cell_type="markdown")]
     ),
     "raw_cell": lambda nb: nb["cells"].append(
-        {"cell_type": "raw", "id": "raw", "metadata": {}, "source": "97"}
+        {"cell_type": "raw", "id": "raw", "metadata": {}, "source": "a remark"}
     ),
+    "code_in_prose": lambda nb: prose(nb).update(source="print(accuracy)"),
+    "assignment_in_prose": lambda nb: prose(nb).update(source="accuracy = best"),
+    "import_in_prose": lambda nb: prose(nb).update(source="import task_2"),
+    "not_of_the_format": lambda nb: code(nb).update(note="accuracy"),
 }
 
 
@@ -254,11 +274,92 @@ def test_picture_encoded_otherwise_is_accepted():
     assert problems(notebook) == []
 
 
-def test_recorded_times_are_accepted():
+@pytest.mark.parametrize(("difference", "accepted"), [(2, True), (3, False)])
+def test_picture_rounded_otherwise_is_accepted(difference, accepted):
     notebook = copy.deepcopy(STORED)
-    times = {"shell.execute_reply": "2026-01-31T12:00:00.123456Z"}
-    code(notebook)["metadata"]["execution"] = times
-    assert problems(notebook) == []
+    image = picture(notebook)
+    red, *others = image.getpixel((60, 60))
+    image.putpixel((60, 60), (red - difference, *others))
+    store_picture(notebook, image)
+    assert (problems(notebook) == []) == accepted
+
+
+@pytest.mark.parametrize("name", ["stderr_added", "error_added"])
+def test_complaint_is_refused_even_if_every_rerun_complains(name):
+    notebook = copy.deepcopy(STORED)
+    TAMPERINGS[name](notebook)
+    assert file_problems(notebook, ROOT)
+
+
+def test_names_of_a_broken_task_file_are_unknown(tmp_path):
+    (tmp_path / "task2.py").write_text("def train(")
+    assert any("uses train, which" in problem for problem in file_problems(STORED, tmp_path))
+
+
+def stream(text, name="stdout"):
+    return {"output_type": "stream", "name": name, "text": text}
+
+
+@pytest.mark.parametrize(
+    ("stored", "rerun", "message"),
+    [
+        ([stream("a\nb\n")], [stream("a\nc\n")], r"output 1: text line 2 is 'b\n', rerun: 'c\n'"),
+        ([stream("x" * 99)], [stream("x" * 98 + "y")], f"'{'x' * 31}', rerun: '{'x' * 30}y'"),
+        ([stream("a")], [], "output 1 (stream stdout) is in the stored notebook only"),
+        ([], [stream("a")], "output 1 (stream stdout) is in the rerun only"),
+        ([stream("a")], [stream("a", "stderr")], "is stream stdout, rerun: stream stderr"),
+        ([stream("a"), stream("b", "stderr")], [stream("ab")], "rerun: 'ab'"),
+    ],
+)
+def test_message_says_what_differs_and_where(stored, rerun, message):
+    assert message in output_differences(stored, rerun)[0]
+
+
+@pytest.mark.parametrize(
+    ("time", "accepted"),
+    [
+        ("2026-01-31T12:00:00.123456Z", True),
+        ("2026-01-31T12:00:00+00:00", True),
+        ("2026-01-31T12:00:00Z accuracy", False),
+    ],
+)
+def test_recorded_times_are_accepted(time, accepted):
+    notebook = copy.deepcopy(STORED)
+    code(notebook)["metadata"]["execution"] = {"shell.execute_reply": time}
+    assert (problems(notebook) == []) == accepted
+
+
+TYPED = [
+    "1 %",
+    "a\tb",
+    "a\n ```",
+    *r"11 0.12 1e5 $1\% ½ ٣ <b> </b> <!-- ![ ~~~ NBVAL Pytest".split(),
+]
+UNNEEDED = [
+    *"open eval exec compile globals locals vars dir id input help hasattr setattr delattr".split(),
+    *"breakpoint memoryview quit exit __import__ np.os np.sys np.a.modules np.ctypeslib".split(),
+    *"np.f2py np._core np._replaced np.load np.fromfile np.memmap ''.format 11 1.1".split(),
+    *["f'{np:11} 11'", "%run ../utils.py", "%load_ext mine", "%autoreload 0", "!ls", "%ls"],
+]
+NEEDED = [
+    *["%run utils.py", "np.mean", "[]._replace", "True", "f'{np:11}'", "print('1e-12, 10,000')"],
+    "display(Markdown('Task 4a of TDT4265'))",
+]
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_typed_text_is_refused(text):
+    assert list(text_problems(text))
+
+
+@pytest.mark.parametrize("source", UNNEEDED)
+def test_code_that_a_report_does_not_need_is_refused(source):
+    assert list(code_problems(source, BUILTINS | POURED))
+
+
+@pytest.mark.parametrize("source", NEEDED)
+def test_code_of_a_report_is_accepted(source):
+    assert not list(code_problems(source, BUILTINS | POURED))
 
 
 def test_message_names_cell_and_difference():
@@ -274,7 +375,9 @@ CELLS = [
     "%run utils.py",
     "print(1 + 1)\ndisplay(Markdown('between'))\nprint(2 + 2)",
     "show(plot_layers({'a': {'b': [1, 2]}}, 'value', 'linear'), 'a line')",
+    "%run asks.py\nprint(told)",
 ]
+ASKS = "import os\ntold = [name for name in os.environ if 'PYTEST' in name]\n"
 REFUSED = {
     "number": lambda nb: nb.cells[1].outputs[0].update(text="3\n"),
     "order": lambda nb: nb.cells[1].outputs.reverse(),
@@ -295,8 +398,9 @@ def nbval_report(tmp_path_factory):
     cells = [nbformat.v4.new_code_cell(source, id=f"c{i}") for i, source in enumerate(CELLS)]
     metadata = {"kernelspec": STORED["metadata"]["kernelspec"]}
     honest = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
-    NotebookClient(honest, resources={"metadata": {"path": folder}}).execute()
-    honest.cells[2].source = CELLS[2]
+    (folder / "asks.py").write_text(ASKS)
+    untold = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    NotebookClient(honest, resources={"metadata": {"path": folder}}).execute(env=untold)
     nbformat.write(honest, folder / "honest.ipynb")
     for name, tamper in REFUSED.items():
         notebook = copy.deepcopy(honest)
@@ -308,6 +412,14 @@ def nbval_report(tmp_path_factory):
     cases = ElementTree.parse(folder / "report.xml").iter("testcase")
     failed = {case.get("classname") for case in cases if case.find("failure") is not None}
     return {name.removesuffix(".ipynb").split(".")[-1] for name in failed}, run.stdout
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["line 1 is '3\\n', rerun: '2\\n'", "execution count is 7, expected 3", "grade sheet"],
+)
+def test_nbval_says_what_is_refused(nbval_report, message):
+    assert message in nbval_report[1]
 
 
 def test_nbval_passes_honest_notebook(nbval_report):
