@@ -381,6 +381,8 @@ ASKS = "import os\ntold = [name for name in os.environ if 'PYTEST' in name]\n"
 REFUSED = {
     "number": lambda nb: nb.cells[1].outputs[0].update(text="3\n"),
     "order": lambda nb: nb.cells[1].outputs.reverse(),
+    "place": lambda nb: nb.cells[1].outputs[0].update(text="2\n4\n") or nb.cells[1].outputs.pop(),
+    "overwritten": lambda nb: nb.cells[1].outputs[0].update(text="3\r2\n"),
     "picture": lambda nb: nb.cells[2].outputs[0].data.update({"image/png": "AAAA"}),
     "alt": lambda nb: nb.cells[2].outputs[0].metadata["image/png"].update(alt="97"),
     "count": lambda nb: nb.cells[2].update(execution_count=7),
