@@ -118,6 +118,7 @@ TAMPERINGS = {
     "hidden_by_backspace": lambda nb: replace(nb, "stdout", "True", "x\bTrue"),
     "hidden_by_escape": lambda nb: replace(nb, "stdout", "True", "\x1b[8mTrue\x1b[0m"),
     "trailing_space": lambda nb: replace(nb, "stdout", "True\n", "True \n"),
+    "leading_line": lambda nb: replace(nb, "text/markdown", "", "\n"),
     "stream_renamed": lambda nb: output_with(nb, "stdout").update(name="stderr"),
     # pictures
     "svg_edited": lambda nb: replace(nb, "image/svg+xml", "</svg>", "<text>97</text></svg>"),
