@@ -93,6 +93,12 @@ def edit_picture(notebook: dict) -> None:
     store_picture(notebook, image)
 
 
+def fade_picture(notebook: dict) -> None:
+    image = picture(notebook)
+    image.putalpha(0)
+    store_picture(notebook, image)
+
+
 def set_metadata(choose: Callable[[dict], dict], metadata: dict) -> Callable[[dict], object]:
     return lambda notebook: choose(notebook)["metadata"].update(copy.deepcopy(metadata))
 
@@ -130,6 +136,7 @@ TAMPERINGS = {
     "png_broken": lambda nb: output_with(nb, "image/png")["data"].update({"image/png": "AAAA"}),
     "png_replaced": lambda nb: store_picture(nb, Image.new("RGBA", (700, 500), "white")),
     "png_edited": edit_picture,
+    "png_transparent": fade_picture,
     "png_over_text": lambda nb: output_with(nb, "text/markdown")["data"].update(
         output_with(nb, "image/png")["data"]
     ),
