@@ -1,8 +1,12 @@
 """Task 2c: how a network learns, by mini-batch gradient descent with early stopping."""
 
 import hashlib
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
+from multiprocessing import parent_process
+from threading import Thread
+from time import sleep
 from typing import NamedTuple
 
 import numpy as np
@@ -262,6 +266,18 @@ def check_gradients(experiment: Experiment, X: Array, Y: Array, seed: int) -> Ar
     return gradient_approximation_test(X, Y, ws, experiment.activation, rng=rng)
 
 
+def end_with_parent() -> None:
+    """Have this worker end soon after the process that started it, however that ended."""
+    parent = parent_process().pid
+
+    def watch() -> None:
+        while os.getppid() == parent:  # on Windows always
+            sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def train_all(
     experiments: Sequence[Experiment],
     *data: Array,
@@ -289,7 +305,7 @@ def train_all(
     trainings = [delayed(train)(e, *data, s, snapshots_at) for e in largest_first for s in seeds]
     try:
         with progress("runs", len(trainings)) as show:
-            finished = Parallel(jobs, return_as="generator")(trainings)
+            finished = Parallel(jobs, return_as="generator", initializer=end_with_parent)(trainings)
             for done, run in enumerate(finished, start=1):
                 runs[run.experiment.name].append(run)
                 show(done, last=run.experiment.label, loss=run.history.val_loss[run.history.best])

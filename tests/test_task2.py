@@ -1,6 +1,9 @@
 import math
+import os
+import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import joblib
@@ -31,6 +34,7 @@ from task2 import (
 )
 from task2a import SIGMOID, Activation, backward, cross_entropy_loss, forward, softmax, uniform
 
+ROOT = Path(__file__).resolve().parent.parent
 task = pytest.mark.task
 no_warnings = pytest.mark.filterwarnings("error")
 GRID = 2.0**-SNAP_BITS
@@ -752,7 +756,7 @@ def test_runs_do_not_depend_on_the_number_of_processes():
 def test_runs_use_all_cores_largest_first_are_announced_and_leave_no_worker(monkeypatch):
     noted = []
 
-    def parallel(jobs, return_as):
+    def parallel(jobs, return_as, initializer):
         noted.append((jobs, return_as))
         return lambda trainings: (function(*args, **kw) for function, args, kw in trainings)
 
@@ -789,6 +793,26 @@ def test_a_cluster_trains_the_same_without_a_change_of_code(tmp_path):
         assert any(client.run(lambda: "task2" in sys.modules).values())
     here = [train(few, *overfitting(), seed=seed) for seed in seeds]
     assert list(map(weights_digest, there)) == list(map(weights_digest, here))
+
+
+LONG = """
+from task2 import *
+def draw(rng, shape):
+    print("training", flush=True)
+    return np.zeros(shape)
+X, Y = np.zeros((1000, 785)), np.eye(10)[[0] * 1000]
+train_all([Experiment("long", draw=draw, epochs=1000)], X, Y, X, Y, seeds=[1, 2], jobs=2)
+"""
+
+
+@task("2c")
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell a process of its parent's end")
+def test_no_training_outlives_the_process_that_wants_it():
+    command = [sys.executable, "-c", LONG]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        process.kill()
+        process.communicate(timeout=60)  # to the end of what its workers might print
 
 
 @task("2c")
