@@ -244,6 +244,7 @@ def test_stop_after_three_validations_without_improvement(losses, expected):
 def test_patience_is_50_validations():
     assert not should_stop([1] + [2] * 49)
     assert should_stop([1] + [2] * 50)
+    assert should_stop([1] + [2] * 60)
 
 
 @task("2c")
