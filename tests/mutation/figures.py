@@ -28,6 +28,7 @@ def run(name, line, length, seed):
 RUNS = {
     "a": [run("a", ("black", "-"), length, seed) for seed, length in enumerate((40, 30, 35))],
     "b": [run("b", ("#E69F00", "--"), 20, 3)],
+    "c": [run("c", ("#56B4E9", "-."), 25, 4)],
 }
 RNG = np.random.default_rng(0)
 LAYERS = {f"{n} steps": 10.0 ** -RNG.uniform(1, 9, 11) for n in range(4)}
