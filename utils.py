@@ -364,7 +364,9 @@ def show(figure: Figure, alt: str, vector: bool = True) -> None:
     metadata = {"image/png": {"alt": alt, "width": width}}
     if vector:
         data["image/svg+xml"] = svg.getvalue()
-        data["application/pdf"] = typst.compile(SVG_PAGE, sys_inputs={"svg": svg.getvalue()})
+        data["application/pdf"] = typst.compile(
+            SVG_PAGE, sys_inputs={"svg": svg.getvalue()}, ignore_system_fonts=True
+        )
         metadata["image/svg+xml"] = {"alt": alt}
     display(data, metadata=metadata, raw=True)
 
