@@ -12,6 +12,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,21 +32,34 @@ AVX512 = [name for name in numpy_core.__cpu_dispatch__ if "512" in name or name 
 AVX2 = [name for name in numpy_core.__cpu_dispatch__ if name in ("X86_V3", "AVX2", "FMA3")]
 
 
-def disable(features: list[str]) -> dict[str, str]:
-    """Return the setting that keeps NumPy from using what this processor has of the features."""
-    present = [name for name in features if numpy_core.__cpu_features__.get(name)]
-    return {"NPY_DISABLE_CPU_FEATURES": " ".join(present)}
-
-
-SETTINGS = {
-    "this machine": {},
-    "SSE3 kernels": {"OPENBLAS_CORETYPE": "Prescott"},
-    "AVX2 kernels": {"OPENBLAS_CORETYPE": "Haswell"},
-    "AVX-512 kernels": {"OPENBLAS_CORETYPE": "SkylakeX"},
-    "two threads": {"OPENBLAS_NUM_THREADS": "2"},
-    "NumPy without AVX-512": disable(AVX512),
-    "NumPy without AVX2": disable(AVX512 + AVX2),
+KERNELS = {  # of OpenBLAS, and what a processor must have to execute them
+    "SSE3 kernels": ("Prescott", "SSE3"),
+    "AVX2 kernels": ("Haswell", "X86_V3"),
+    "AVX-512 kernels": ("SkylakeX", "X86_V4"),
 }
+
+
+def settings(features: Mapping[str, bool]) -> dict[str, dict[str, str]]:
+    """Return the environment variables of each setting that differs on such a processor."""
+
+    def disabled(names: Sequence[str]) -> dict[str, str]:
+        return {"NPY_DISABLE_CPU_FEATURES": " ".join(n for n in names if features.get(n))}
+
+    found = {
+        "this machine": {},
+        **{
+            name: {"OPENBLAS_CORETYPE": kernel}
+            for name, (kernel, feature) in KERNELS.items()
+            if features.get(feature)
+        },
+        "two threads": {"OPENBLAS_NUM_THREADS": "2"},
+        "NumPy without AVX-512": disabled(AVX512),
+        "NumPy without AVX2": disabled(AVX512 + AVX2),
+    }
+    return {name: setting for name, setting in found.items() if all(setting.values())}
+
+
+SETTINGS = settings(numpy_core.__cpu_features__)
 
 
 def load(short: bool) -> list[Array]:
@@ -67,11 +82,18 @@ def digests(short: bool) -> dict[str, str]:
     return {name: weights_digest(run) for name, (run,) in runs.items()}
 
 
-def digests_under(setting: dict[str, str], short: bool) -> dict[str, str]:
+def digests_under(setting: Mapping[str, str], short: bool) -> dict[str, str]:
     """Return `digests`, computed in a process of its own, since NumPy reads a setting at import."""
     command = [sys.executable, __file__, "--print", *(["--short"] if short else [])]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", **setting}
     return json.loads(subprocess.check_output(command, env=environment))
+
+
+def digests_under_all(short: bool) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each setting's name and its digests, computed side by side."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda setting: digests_under(setting, short), SETTINGS.values())
+        yield from zip(SETTINGS, found, strict=True)
 
 
 def print_cost() -> None:
@@ -101,13 +123,16 @@ def main() -> None:
     if options.print:
         print(json.dumps(digests(options.short)))
         return
-    found = {}
-    for name, setting in SETTINGS.items():
-        found[name] = digests_under(setting, options.short)
-        for network, digest in found[name].items():
-            verdict = "same" if digest == found["this machine"][network] else "DIFFERS"
+    if missing := KERNELS.keys() - SETTINGS.keys():
+        print(f"this processor cannot execute: {', '.join(sorted(missing))}")
+    here, same = {}, True
+    for name, found in digests_under_all(options.short):
+        here = here or found
+        same = same and found == here
+        for network, digest in found.items():
+            verdict = "same" if digest == here[network] else "DIFFERS"
             print(f"{name:22} {network:14} {digest[:16]} {verdict}", flush=True)
-    if any(digests != found["this machine"] for digests in found.values()):
+    if not same:
         sys.exit("the weights depend on the machine")
 
 

@@ -12,6 +12,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -188,7 +189,7 @@ def executed_problems(cell: dict, count: int) -> Iterator[str]:
 def prose_problems(source: str) -> Iterator[str]:
     """Check that a cell of text holds no numbers, pictures or code of its own."""
     yield from text_problems(source)
-    nodes = parsed(source)
+    nodes = ast.walk(parsed(source))
     if any(isinstance(node, ast.Call | ast.Assign | ast.Import) for node in nodes):
         yield "is code in a cell of text, so that nothing runs it"
 
@@ -215,7 +216,7 @@ def code_problems(source: str, known: set[str]) -> Iterator[str]:
     for token in tokenize.generate_tokens(io.StringIO(without_magics(source)).readline):
         if token.type == tokenize.COMMENT:
             yield from text_problems(token.string)
-    nodes = parsed(source)
+    nodes = list(ast.walk(parsed(source)))
     formats = {
         id(part)
         for node in nodes
@@ -243,21 +244,20 @@ def without_magics(source: str) -> str:
     return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
 
 
-def parsed(source: str) -> list[ast.AST]:
-    """Return all nodes of a cell's Python, none if it isn't Python."""
+@cache  # a hundred copies of one notebook are asked about in the tests
+def parsed(source: str) -> ast.Module:
+    """Return the Python of a cell or a file, an empty module if it isn't Python."""
     try:
-        return list(ast.walk(ast.parse(without_magics(source))))
+        return ast.parse(without_magics(source))
     except SyntaxError:
-        return []
+        return ast.Module([])
 
 
 def task_names(root: Path) -> set[str]:
     """Return the names that the top-level Python files define, without what they import."""
     names: set[str] = set()
     for path in root.glob("*.py"):
-        # a broken file defines nothing
-        module, *_ = parsed(path.read_text(encoding="utf-8")) or [ast.Module([])]
-        for node in module.body:
+        for node in parsed(path.read_text(encoding="utf-8")).body:  # a broken file defines nothing
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -269,7 +269,7 @@ def own_names(sources: Iterable[str]) -> set[str]:
     """Return the names that the cells themselves give values to."""
     names: set[str] = set()
     for source in sources:
-        nodes = parsed(source)
+        nodes = list(ast.walk(parsed(source)))
         names |= stored_names(nodes) | {node.arg for node in nodes if isinstance(node, ast.arg)}
     return {name for name in names if not name.startswith("__")}
 

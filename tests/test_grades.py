@@ -3,6 +3,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -160,13 +161,16 @@ def project(tmp_path_factory):
 def sheets(project):
     """What pytest says in one process and in two: its JSON, its last words and its status."""
 
-    def run(*options):
-        command = [sys.executable, "-m", "pytest", "--nbval", "--grades=grades.json", *options]
+    def run(grades, *options):
+        command = [sys.executable, "-m", "pytest", "--nbval", f"--grades={grades}", *options]
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-        sheet = json.loads((project / "grades.json").read_text("utf-8"))
+        sheet = json.loads((project / grades).read_text("utf-8"))
         return sheet, done.stdout.partition(" grade sheet ")[2].splitlines()[1:-1], done.returncode
 
-    return run("--junitxml=report.xml"), run("-n", "2", "--dist", "loadfile")
+    with ThreadPoolExecutor() as pool:
+        one = pool.submit(run, "one.json", "--junitxml=report.xml")
+        two = pool.submit(run, "two.json", "-n", "2", "--dist", "loadfile")
+        return one.result(), two.result()
 
 
 def test_sheet_of_a_broken_project(sheets):
