@@ -163,6 +163,7 @@ def sheets(project):
 
     def run(grades, *options):
         command = [sys.executable, "-m", "pytest", "--nbval", f"--grades={grades}", *options]
+        command += ["-p", "no:hypothesispytest"]  # takes its time to start
         done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
         sheet = json.loads((project / grades).read_text("utf-8"))
         return sheet, done.stdout.partition(" grade sheet ")[2].splitlines()[1:-1], done.returncode

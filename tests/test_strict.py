@@ -419,6 +419,7 @@ def nbval_report(tmp_path_factory):
             REFUSED[cell.id][1](cell)
     nbformat.write(notebook, folder / "small.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval", str(folder), "--junitxml=report.xml"]
+    command += ["-p", "no:hypothesispytest"]  # takes its time to start
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     cases = ElementTree.parse(folder / "report.xml").iter("testcase")
     failed = {case.get("name"): case.find("failure") for case in cases}
