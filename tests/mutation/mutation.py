@@ -27,7 +27,7 @@ from importlib import import_module
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
-from resource import RLIMIT_CPU, setrlimit
+from resource import RLIMIT_CPU, RUSAGE_CHILDREN, getrusage, setrlimit
 from signal import SIGKILL, SIGTERM, default_int_handler, signal
 from time import perf_counter
 from typing import NamedTuple
@@ -51,7 +51,7 @@ PRELOADED = (
     *("matplotlib.style", "numpy.random", "typst"),
 )
 OPTIONS = ("-x", "-q", "--tb=short", "-p", "no:cacheprovider")
-CPU_SECONDS = 45  # of a mutant in an endless loop; all tests take about 15
+ENDLESS = 3  # times the processor time of the unmutated code
 COLUMNS = ("mutants", "killed", "timed out", "listed", "unlisted")
 
 
@@ -100,10 +100,10 @@ def prepare(pristine: Path) -> None:
     os.chdir(shutil.copytree(pristine, f"{pristine}-{os.getpid()}"))
 
 
-def run_tests(own: list[str], others: list[str]) -> None:
+def run_tests(own: list[str], others: list[str], cpu_seconds: int) -> None:
     """Run tests on the code of the current directory until one fails, first a file's own."""
     os.setsid()
-    setrlimit(RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    setrlimit(RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -112,13 +112,16 @@ def run_tests(own: list[str], others: list[str]) -> None:
     sys.exit(pytest.main([*OPTIONS, *own]) or pytest.main([*OPTIONS, *others]))
 
 
-def fate(spec: MutationSpec, tests: dict[str, list[str]], limit: float) -> tuple[Mutant, str]:
+def fate(
+    spec: MutationSpec, tests: dict[str, list[str]], limit: float, cpu_seconds: int
+) -> tuple[Mutant, str]:
     """Tell what becomes of a mutant in this worker's copy: survived, killed or timed out."""
     mutant, code = mutate(spec)
     unmutated = Path(mutant.file).rename("unmutated")
     Path(mutant.file).write_text(code, encoding="utf-8")
-    others = chain.from_iterable(tests[file] for file in tests if file != mutant.file)
-    process = get_context("fork").Process(target=run_tests, args=(tests[mutant.file], [*others]))
+    others = [*chain.from_iterable(tests[file] for file in tests if file != mutant.file)]
+    arguments = tests[mutant.file], others, cpu_seconds
+    process = get_context("fork").Process(target=run_tests, args=arguments)
     process.start()
     try:
         process.join(limit)
@@ -157,11 +160,12 @@ def main() -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the copies take it from this run
         check = [sys.executable, "-m", "pytest", *OPTIONS, *chain.from_iterable(tests.values())]
         subprocess.run(check, cwd=pristine, check=True)
+        cpu_seconds = round(ENDLESS * getrusage(RUSAGE_CHILDREN).ru_utime)
         with ProcessPoolExecutor(
             mp_context=get_context("spawn"), initializer=prepare, initargs=(pristine,)
         ) as workers:
             fates = [
-                workers.submit(fate, spec, tests, config.timeout)
+                workers.submit(fate, spec, tests, config.timeout, cpu_seconds)
                 for spec in find_mutants(files, pristine, "|".join(config["exclude-operators"]))
             ]
             try:
