@@ -579,16 +579,19 @@ def read(path: Path) -> NotebookNode:
 
 
 def execute(nb: NotebookNode, directory: Path) -> None:
-    """Run all cells in a fresh kernel of this Python, in place, with a bar on stderr.
+    """Run all cells in a fresh kernel of this Python, in place, with a bar in a terminal.
 
     Raises:
         RuntimeError: a cell failed; shows its number, source and error.
     """
-    with tqdm(total=len(nb.cells), unit="cell", leave=False) as bar:
+    number = 1
+    with tqdm(total=len(nb.cells), unit="cell", leave=False, disable=None) as bar:
 
         def start(cell: NotebookNode, cell_index: int) -> None:
+            nonlocal number
+            number = cell_index + 1
             bar.update(cell_index - bar.n)
-            bar.set_description(f"cell {cell_index + 1}")
+            bar.set_description(f"cell {number}")
 
         client = NotebookClient(
             nb,
@@ -597,16 +600,17 @@ def execute(nb: NotebookNode, directory: Path) -> None:
             coalesce_streams=True,
             on_cell_start=start,
             resources={"metadata": {"path": str(directory)}},
-            extra_arguments=["--log-level=ERROR"],  # not a warning about the local connection
+            extra_arguments=["--log-level=CRITICAL"],  # errors of cells reach us by themselves
         )
         # without directories there is no kernel but this Python's, whatever the user installed
         specs = KernelSpecManager(kernel_dirs=[])
         client.km = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
         try:
             client.execute()
-        except (CellExecutionError, DeadKernelError) as error:
-            what = f"cell {bar.n + 1} of {len(nb.cells)} failed, nothing was written"
-            raise RuntimeError(f"{what}. {strip_ansi(str(error))}") from error
+        # an interrupt ends the kernel, and then sometimes nbclient's own clean-up
+        except (CellExecutionError, DeadKernelError, AssertionError) as error:
+            what = f"cell {number} of {len(nb.cells)} failed, nothing was written"
+            raise RuntimeError(f"{what}. {strip_ansi(str(error)) or 'Interrupted'}") from error
 
 
 def archive(notebook: Path, content: bytes) -> bytes:
@@ -699,6 +703,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted, nothing was written", file=sys.stderr)
+        return 130  # as shells count it
     return 0
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from functools import partial
 
@@ -208,14 +209,18 @@ def test_dying_kernel_stops(place, tmp_path, capsys):
     assert content(tmp_path) == before
 
 
-def test_killed_process_touches_no_file(place, tmp_path):
-    before = place(new_code_cell("import time; time.sleep(60)"))
+def test_terminated_process_touches_no_file(place, tmp_path, tmp_path_factory):
+    started = tmp_path_factory.mktemp("elsewhere") / "started"
+    before = place(new_code_cell(f"import time\nopen({str(started)!r}, 'x')\ntime.sleep(60)"))
     command = [sys.executable, handin.__file__, tmp_path / "report.ipynb"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        seen = ""
-        while not seen.endswith("cell 1"):
-            seen += process.stderr.read(1)
-        process.kill()
+        while not started.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        error = process.stderr.read()
+    assert process.returncode
+    assert "Traceback" not in error
     assert content(tmp_path) == before
 
 
