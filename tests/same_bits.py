@@ -3,7 +3,8 @@
     python tests/same_bits.py
 
 trains every network of the report with its first seed under each of the settings, which takes some
-minutes for each, and fails if a digest differs. `--short` takes a few steps of two networks.
+minutes for each, and fails if a digest differs. What this processor cannot execute is named and
+left out. `--short` takes a few steps of two networks.
 `--cost` trains with and without rounding the gradients, and says what that changes.
 """
 
