@@ -224,6 +224,17 @@ def test_terminated_process_touches_no_file(place, tmp_path, tmp_path_factory):
     assert content(tmp_path) == before
 
 
+def test_interrupted_export_has_no_traceback(place, tmp_path, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    before = place("# Title")
+    monkeypatch.setattr(handin, "compile_pdf", interrupted)
+    assert handin.main([str(tmp_path / "report.ipynb"), "--no-execute"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+    assert content(tmp_path) == before
+
+
 def test_missing_notebook_is_named(tmp_path, capsys):
     assert handin.main([str(tmp_path / "none.ipynb")]) == 1
     assert "none.ipynb cannot be read" in capsys.readouterr().err
