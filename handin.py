@@ -584,14 +584,11 @@ def execute(nb: NotebookNode, directory: Path) -> None:
     Raises:
         RuntimeError: a cell failed; shows its number, source and error.
     """
-    number = 1
     with tqdm(total=len(nb.cells), unit="cell", leave=False, disable=None) as bar:
 
         def start(cell: NotebookNode, cell_index: int) -> None:
-            nonlocal number
-            number = cell_index + 1
-            bar.update(cell_index - bar.n)
-            bar.set_description(f"cell {number}")
+            bar.n = cell_index  # unlike update, also where there is no terminal
+            bar.set_description(f"cell {cell_index + 1}")
 
         client = NotebookClient(
             nb,
@@ -609,7 +606,7 @@ def execute(nb: NotebookNode, directory: Path) -> None:
             client.execute()
         # an interrupt ends the kernel, and then sometimes nbclient's own clean-up
         except (CellExecutionError, DeadKernelError, AssertionError) as error:
-            what = f"cell {number} of {len(nb.cells)} failed, nothing was written"
+            what = f"cell {bar.n + 1} of {len(nb.cells)} failed, nothing was written"
             raise RuntimeError(f"{what}. {strip_ansi(str(error)) or 'Interrupted'}") from error
 
 
