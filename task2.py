@@ -74,7 +74,7 @@ class History(NamedTuple):
     """What was measured at every validation, each an array [validations]."""
 
     steps: Array  # gradient steps done
-    train_loss: Array  # mean over the batches since the validation before, each before its update
+    train_loss: Array  # of the batches since the validation before, each before its update
     train_accuracy: Array  # likewise
     val_loss: Array  # cross entropy per example, nats
     val_accuracy: Array
@@ -106,7 +106,9 @@ def snap(values: Array, bits: int = SNAP_BITS) -> Array:
     """
     mantissa = np.finfo(values.dtype).nmant
     shift = values.dtype.type(1.5 * 2.0 ** (mantissa - bits))  # leaves no room for finer digits
-    return (values + shift) - shift
+    snapped = values + shift
+    snapped -= shift  # in place, since a new array costs as much as the sum
+    return snapped
 
 
 def snap_accidents(
@@ -175,30 +177,29 @@ def should_stop(val_losses: Sequence[float], patience: int = PATIENCE) -> bool:
 
 def train_step(
     X: Array, Y: Array, ws: Weights, vs: Weights, experiment: Experiment
-) -> tuple[Weights, Weights, float, float]:
+) -> tuple[Weights, Weights, Array]:
     """Do one update on a batch of inputs [N, inputs] and one-hot labels [N, K].
 
     Returns:
-        The new weights and velocities, and the batch's loss and accuracy *before* the update.
+        The new weights and velocities, and the outputs [N, K] *before* the update.
     """
     values = forward(X, ws, experiment.activation)
-    loss, accuracy = cross_entropy_loss(Y, values[-1]), calculate_accuracy(Y, values[-1])
     gradients = [snap(g) for g in backward(Y, values, ws, experiment.activation)]
     ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
-    return ws, vs, loss, accuracy
+    return ws, vs, values[-1]
 
 
 def descend(
     experiment: Experiment, ws: Weights, X: Array, Y: Array, rng: np.random.Generator
-) -> Iterator[tuple[Weights, float, float]]:
-    """Yield the weights, batch loss and batch accuracy of every gradient step of all epochs."""
+) -> Iterator[tuple[Weights, Array, Array]]:
+    """Yield the weights after every gradient step of all epochs, and its batch's Y and outputs."""
     vs = [np.zeros_like(w) for w in ws]
     np.empty(4_000_000)  # freed at once: from then on glibc keeps freed memory of up to this size
     with threadpool_limits(limits=1, user_api="blas"):  # matrices this small gain nothing from more
         for _ in range(experiment.epochs):
             for x, y in batch_loader(X, Y, experiment.batch_size, rng):
-                ws, vs, loss, accuracy = train_step(x, y, ws, vs, experiment)
-                yield ws, loss, accuracy
+                ws, vs, outputs = train_step(x, y, ws, vs, experiment)
+                yield ws, y, outputs
 
 
 def train(
@@ -235,8 +236,8 @@ def train(
     batches_per_epoch = -(-len(X_train) // experiment.batch_size)
     batches, records = [], []
 
-    for step, (ws, *measured) in enumerate(steps, start=1):
-        batches.append(measured)
+    for step, (ws, *batch) in enumerate(steps, start=1):
+        batches.append(batch)
         if step in snapshots_at:
             snapshots[step] = ws
         if step * VALIDATIONS_PER_EPOCH % batches_per_epoch >= VALIDATIONS_PER_EPOCH:
@@ -247,8 +248,9 @@ def train(
                 f"{experiment.label}: validation loss is {loss} after {step} steps, expected a "
                 f"finite number: lower the learning rate {experiment.learning_rate}"
             )
-        records.append((step, *np.mean(batches, axis=0), loss, accuracy))
+        seen = [np.vstack(arrays) for arrays in zip(*batches, strict=True)]
         batches.clear()
+        records.append((step, cross_entropy_loss(*seen), calculate_accuracy(*seen), loss, accuracy))
         history = History(*np.array(records).T)
         if history.best == len(records) - 1:
             best_weights = ws

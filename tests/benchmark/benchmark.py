@@ -124,8 +124,12 @@ def ours(problem: Problem) -> tuple[Train, Validate]:
 
     def train(order):  # the same order, which `descend` draws for itself
         nonlocal ws
+        seen = []
         for _ in batches(order, batch_size):
-            ws, *_ = next(steps)
+            ws, *batch = next(steps)
+            seen.append(batch)
+        seen = [np.vstack(arrays) for arrays in zip(*seen, strict=True)]
+        cross_entropy_loss(*seen), calculate_accuracy(*seen)
 
     return train, lambda: evaluate(X_val, Y_val, ws, experiment.activation)
 
