@@ -38,11 +38,18 @@ EVALUATED_TOGETHER = 1000  # examples whose activations stay in the processor's 
 Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]
 
 
+def axpy(a: float, x: Array, y: Array) -> Array:
+    """Return a x + y, as BLAS calls it, in a single new array: a second one takes as long again."""
+    result = a * x
+    result += y
+    return result
+
+
 def gradient_descent(
     ws: Weights, vs: Weights, gradients: list[Array], learning_rate: float
 ) -> tuple[Weights, Weights]:
     """Return w := w - alpha g for every layer, and the velocities `vs`, which it does not use."""
-    return [w - learning_rate * g for w, g in zip(ws, gradients, strict=True)], vs
+    return [axpy(-learning_rate, g, w) for w, g in zip(ws, gradients, strict=True)], vs
 
 
 class Experiment(NamedTuple):
@@ -98,16 +105,16 @@ class Run(NamedTuple):
     snapshots: dict[int, Weights]
 
 
-def snap(values: Array, bits: int = SNAP_BITS) -> Array:
-    """Round to the nearest multiple of 2**-bits.
+def snap(values: Array, bits: int = SNAP_BITS, out: Array | None = None) -> Array:
+    """Round to the nearest multiple of 2**-bits, into a new array or `out`.
 
     BLAS libraries sum in different orders, and training amplifies the last bit. Rounded gradients
     are the same on every machine, unless a value lies within that last bit of a tie.
     """
     mantissa = np.finfo(values.dtype).nmant
     shift = values.dtype.type(1.5 * 2.0 ** (mantissa - bits))  # leaves no room for finer digits
-    snapped = values + shift
-    snapped -= shift  # in place, since a new array costs as much as the sum
+    snapped = np.add(values, shift, out=out)
+    snapped -= shift
     return snapped
 
 
@@ -165,8 +172,8 @@ def calculate_accuracy(targets: Array, outputs: Array) -> float:
 
 def evaluate(X: Array, Y: Array, ws: Weights, activation: Activation) -> tuple[float, float]:
     """Return the mean cross entropy and the accuracy for inputs [N, inputs], labels [N, K]."""
-    parts = range(0, len(X), EVALUATED_TOGETHER)
-    outputs = np.vstack([forward(X[i : i + EVALUATED_TOGETHER], ws, activation)[-1] for i in parts])
+    parts = (X[i : i + EVALUATED_TOGETHER] for i in range(0, len(X), EVALUATED_TOGETHER))
+    outputs = np.vstack([forward(part, ws, activation, order="F")[-1] for part in parts])
     return cross_entropy_loss(Y, outputs), calculate_accuracy(Y, outputs)
 
 
@@ -184,7 +191,7 @@ def train_step(
         The new weights and velocities, and the outputs [N, K] *before* the update.
     """
     values = forward(X, ws, experiment.activation)
-    gradients = [snap(g) for g in backward(Y, values, ws, experiment.activation)]
+    gradients = [snap(g, out=g) for g in backward(Y, values, ws, experiment.activation)]
     ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
     return ws, vs, values[-1]
 

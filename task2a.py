@@ -6,7 +6,7 @@ activation for all hidden layers; the output layer is a softmax. Depth is the le
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -136,20 +136,23 @@ def initialize_weights(
     return [draw(rng, shape) for shape in pairwise(sizes)]
 
 
-def forward(X: Array, ws: Weights, activation: Activation = SIGMOID) -> list[Array]:
+def forward(
+    X: Array, ws: Weights, activation: Activation = SIGMOID, order: Literal["C", "F"] = "C"
+) -> list[Array]:
     """Return the values of every layer: the input, the hidden activations, the probabilities.
 
     Args:
         X: inputs [N, inputs].
         ws: one matrix per layer.
         activation: of the hidden layers.
+        order: of the results in memory, by rows or by columns; for many examples "F" is faster.
     Returns:
         [X, a_1, ..., yhat], with yhat [N, K]; layer l's input is entry l, its output entry l + 1.
     """
     values = [X]
     for w in ws[:-1]:
-        values.append(activation.function(values[-1] @ w))
-    return [*values, softmax(values[-1] @ ws[-1])]
+        values.append(activation.function(np.matmul(values[-1], w, order=order)))
+    return [*values, softmax(np.matmul(values[-1], ws[-1], order=order))]
 
 
 def backward(

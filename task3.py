@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from IPython.display import Markdown
 
-from task2 import TASK_2C, VALIDATIONS_PER_EPOCH, Experiment, Run, count_parameters
+from task2 import TASK_2C, VALIDATIONS_PER_EPOCH, Experiment, Run, axpy, count_parameters
 from task2a import Activation, Array, Weights, forward
 from utils import table
 
@@ -46,8 +46,8 @@ def momentum(
     ws: Weights, vs: Weights, gradients: list[Array], learning_rate: float, gamma: float = GAMMA
 ) -> tuple[Weights, Weights]:
     """Return v := g + gamma v and w := w - alpha v of every layer, as (weights, velocities)."""
-    vs = [g + gamma * v for g, v in zip(gradients, vs, strict=True)]
-    return [w - learning_rate * v for w, v in zip(ws, vs, strict=True)], vs
+    vs = [axpy(gamma, v, g) for v, g in zip(vs, gradients, strict=True)]
+    return [axpy(-learning_rate, v, w) for v, w in zip(vs, ws, strict=True)], vs
 
 
 def add_one_by_one(

@@ -158,7 +158,7 @@ def batch_loader(
         raise ValueError(f"batch_size is {batch_size}, expected 1 to {len(X)}, the examples given")
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
     batches = (order[i : i + batch_size] for i in range(0, len(X), batch_size))
-    return ((X[batch], Y[batch]) for batch in batches)
+    return ((X.take(batch, axis=0), Y.take(batch, axis=0)) for batch in batches)
 
 
 class CellOutput(io.StringIO):
