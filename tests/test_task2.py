@@ -152,6 +152,14 @@ def test_snap_keeps_float32():
 
 
 @task("2c")
+def test_snap_writes_into_out():
+    values = np.random.default_rng(0).normal(0, 3, (50, 20))
+    expected = snap(values)
+    assert snap(values, out=values) is values
+    np.testing.assert_array_equal(values, expected)
+
+
+@task("2c")
 def test_snap_does_not_hide_nan_and_inf():
     np.testing.assert_array_equal(
         snap(np.array([np.nan, np.inf, -np.inf])), [np.nan, np.inf, -np.inf]
