@@ -572,6 +572,7 @@ def plot_table(measured: dict[str, Measurement | str]) -> None:
     ax.barh([*rows], both, color=colors, alpha=0.4, label="five validations an epoch")
     ax.barh([*rows], training, color=colors, label="training")
     ax.invert_yaxis()
+    ax.margins(y=0.01)
     ax.set_xlabel("seconds an epoch of 20,000 images, one thread")
     ax.legend()
 
@@ -592,7 +593,9 @@ def measure_scaling(rounds: int, quick: bool) -> Iterator[tuple[str, int, str, f
         for value, changes in [*values.items()][: 2 if quick else None]:
             sizes = {"images": 2_048, "validation_images": 32} | changes
             for row, result in measure(rows, rounds, **sizes).items():
-                seconds = np.nan if isinstance(result, str) else np.median(result.training)
+                if failed := isinstance(result, str):
+                    print(f"{row}, {axis} {value}: {result}", file=sys.stderr)
+                seconds = np.nan if failed else np.median(result.training)
                 yield axis, value, row, 1e6 * seconds / sizes["images"]
 
 
@@ -606,6 +609,8 @@ def plot_scaling(points: Sequence[tuple[str, int, str, float]]) -> None:
             ax.loglog(*zip(*line, strict=True), marker=marker, markersize=4, label=row)
         ax.set_xticks([*AXES[axis]], [f"{value:,}" for value in AXES[axis]], fontsize="x-small")
         ax.set_xticks([], minor=True)
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
         ax.set_xlabel(axis)
         ax.set_ylabel("training, µs an image")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
