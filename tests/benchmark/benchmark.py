@@ -7,9 +7,10 @@
 The network is that of Task 3c. Every row runs in a process of its own, with one thread, on the same
 data, batches and initial weights. Seconds are CPU time, so that other programs count little, and a
 second thread would count double. The processes take turns, epoch by epoch, so that a busy machine
-is busy for all of them, and ratios are medians over the rounds. In double precision all rows must
-reach the same validation loss, but for scikit-learn's, which is another network (see there), and
-ours, whose gradients are snapped; ours without snapping must reach it.
+is busy for all of them, and ratios are medians over the rounds; with `--scaling` epochs are too
+short for that, and the least counts. In double precision all rows must reach the same validation
+loss, but for scikit-learn's, which is another network (see there), and ours, whose gradients are
+snapped; ours without snapping must reach it.
 
 `OPENBLAS_CORETYPE`, if set, holds back NumPy and not the others: compare without it.
 """
@@ -587,7 +588,7 @@ AXES = {
 
 
 def measure_scaling(rounds: int, quick: bool) -> Iterator[tuple[str, int, str, float]]:
-    """Yield axis, value, row and microseconds of training an image, the median over the rounds."""
+    """Yield axis, value, row and microseconds of training an image, the least over the rounds."""
     rows = [row for row in ROWS if row.precision == DOUBLE and row.name in SCALING_ROWS]
     for axis, values in AXES.items():
         for value, changes in [*values.items()][: 2 if quick else None]:
@@ -595,7 +596,7 @@ def measure_scaling(rounds: int, quick: bool) -> Iterator[tuple[str, int, str, f
             for row, result in measure(rows, rounds, **sizes).items():
                 if failed := isinstance(result, str):
                     print(f"{row}, {axis} {value}: {result}", file=sys.stderr)
-                seconds = np.nan if failed else np.median(result.training)
+                seconds = np.nan if failed else np.min(result.training)
                 yield axis, value, row, 1e6 * seconds / sizes["images"]
 
 
