@@ -101,17 +101,17 @@ def test_parameters_of_each_topology(layers, parameters):
 @task("4e")
 def test_ten_layers_are_also_tried_with_plain_sigmoids_and_a_lower_learning_rate():
     named = {"name": "", "change": "", "line": None}
-    plain = DEEP._replace(**named, activation=SIGMOID, epochs=3)
+    plain = DEEP._replace(**named, activation=SIGMOID, epochs=2)
     slow = DEEP._replace(**named, learning_rate=0.002, epochs=8)
     assert [e._replace(**named) for e in (DEEP_SIGMOID, DEEP_SLOW)] == [plain, slow]
-    assert MOMENTS == (0, 100, 500, 1500)
+    assert MOMENTS == (0, 100, 500, 1250)
 
 
 @task("4a")
 def test_widths_are_swept_by_doubling_them_in_short_trainings():
     assert list(WIDTHS) == [4, 8, 16, 32, 64, 128, 256, 512]
     for n, experiment in WIDTHS.items():
-        settings = {"name": f"{n} units", "neurons_per_layer": (n, 10), "epochs": 3}
+        settings = {"name": f"{n} units", "neurons_per_layer": (n, 10), "epochs": 2}
         assert experiment == SHALLOW._replace(**settings)
 
 
@@ -121,7 +121,7 @@ def test_depths_are_swept_within_the_budget_in_short_trainings():
     assert list(DEPTHS) == [1, 2, 3, 5, 10]
     for n, experiment in DEPTHS.items():
         layers = (largest_width(50_880, n),) * n + (10,)
-        settings = {"name": f"depth {n}", "neurons_per_layer": layers, "epochs": 3}
+        settings = {"name": f"depth {n}", "neurons_per_layer": layers, "epochs": 2}
         assert experiment == SHALLOW._replace(**settings)
 
 
