@@ -3,11 +3,13 @@
 The rules are in tests/strict.py and tests/grades.py.
 """
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbval import plugin
 from nbval.plugin import IPyNbCell, IPyNbFile
@@ -32,14 +34,22 @@ class NotebookFile(pytest.Item):
         return self.path, None, f"{self.path.name}::file"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist keep the cells of a notebook together: they share a kernel."""
+    if getattr(config.option, "dist", None) == "load":
+        config.option.dist = "loadfile"
+
+
 def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
-    """Collect the file's own test, and then its cells."""
+    """Collect the file's own test, and then its cells, which are compared even if asked lax."""
+    self.compare_outputs = True
     yield NotebookFile.from_parent(self, name="file")
     yield from nbval_collect(self)
 
 
 def setup(self: IPyNbFile) -> None:
     """Start a kernel that cannot tell by its environment that it runs under pytest."""
+    self.displays = {}
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if "PYTEST" in name}
     try:
         nbval_setup(self)
@@ -53,6 +63,26 @@ def compare_outputs(self: IPyNbCell, test: list, ref: list, skip_compare: object
     return not self.comparison_traceback
 
 
+def get_kernel_message(
+    self: IPyNbFile, timeout: float | None = None, stream: str = "iopub"
+) -> dict:
+    """Return a message of the kernel, and do what nbval leaves undone: update earlier displays."""
+    message = nbval_get_kernel_message(self, timeout, stream)
+    content = message["content"]
+    if display_id := content.get("transient", {}).get("display_id"):
+        parts = nbformat.from_dict({key: content[key] for key in ("data", "metadata")})
+        if message["msg_type"] == "update_display_data":
+            for shown, key in itertools.product(self.displays.get(display_id, ()), parts):
+                shown[key].clear()
+                shown[key].update(parts[key])
+        else:
+            content.update(parts)  # nbval keeps these very objects
+            self.displays.setdefault(display_id, []).append(content)
+    return message
+
+
+nbval_get_kernel_message = IPyNbFile.get_kernel_message
+IPyNbFile.get_kernel_message = get_kernel_message
 nbval_collect, nbval_setup = IPyNbFile.collect, IPyNbFile.setup
 IPyNbFile.collect, IPyNbFile.setup = collect, setup
 IPyNbCell.compare_outputs = compare_outputs

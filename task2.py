@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from itertools import groupby
 from multiprocessing import parent_process
 from threading import Thread
@@ -64,7 +65,7 @@ class Experiment(NamedTuple):
     learning_rate: float = 0.1
     batch_size: int = 32
     epochs: int = 50
-    line: tuple[str, str] = ("black", "-")  # colour and dash of its curves, in every figure
+    line: tuple[str, str] = ("black", "-")  # colour, and mark and dash, in every figure
 
     @property
     def label(self) -> str:
@@ -97,6 +98,7 @@ class Run(NamedTuple):
 
     experiment: Experiment
     seed: int
+    epochs: int  # begun, until it stopped
     history: History
     best_weights: Weights
     last_weights: Weights
@@ -141,9 +143,9 @@ def snap_accidents(
     return sum(float(np.abs(g - h).sum()) for g, h in zip(here, there, strict=True)) * 2**SNAP_BITS
 
 
-def weights_digest(run: Run) -> str:
-    """Return the SHA-256 of all bits of a run's best and last weights."""
-    weights = [*run.best_weights, *run.last_weights]
+def weights_digest(*runs: Run) -> str:
+    """Return the SHA-256 of all bits of the best and the last weights of one run, or of several."""
+    weights = [w for run in runs for w in (*run.best_weights, *run.last_weights)]
     return hashlib.sha256(b"".join(w.tobytes() for w in weights)).hexdigest()
 
 
@@ -229,47 +231,52 @@ def train(
         snapshots_at: gradient steps after which the weights are kept, 0 for the initial ones.
         on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
     Raises:
-        ValueError: no epoch, or an impossible batch size.
+        ValueError: no epoch, no validation example, or an impossible batch size.
         FloatingPointError: the loss is no longer a finite number.
     """
     if experiment.epochs < 1:
         raise ValueError(f"{experiment.label}: epochs is {experiment.epochs}, expected 1 or more")
+    if not len(X_val):
+        raise ValueError(f"X_val has shape {X_val.shape}, expected one example or more")
     batch_loader(X_train, Y_train, experiment.batch_size)  # says at once what is wrong with them
     rng = np.random.default_rng(seed)
     drawn = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X_train.shape[1])
     initial = best_weights = [snap(w) for w in drawn]  # the normal distribution rests on libm
-    steps = descend(experiment, initial, X_train, Y_train, rng)
     snapshots = {0: initial} if 0 in snapshots_at else {}
     batches_per_epoch = -(-len(X_train) // experiment.batch_size)
     batches, records = [], []
 
-    for step, (ws, *batch) in enumerate(steps, start=1):
-        batches.append(batch)
-        if step in snapshots_at:
-            snapshots[step] = ws
-        if step * VALIDATIONS_PER_EPOCH % batches_per_epoch >= VALIDATIONS_PER_EPOCH:
-            continue
-        loss, accuracy = evaluate(X_val, Y_val, ws, experiment.activation)
-        if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"{experiment.label}: validation loss is {loss} after {step} steps, expected a "
-                f"finite number: lower the learning rate {experiment.learning_rate}"
-            )
-        seen = [np.vstack(arrays) for arrays in zip(*batches, strict=True)]
-        batches.clear()
-        records.append((step, cross_entropy_loss(*seen), calculate_accuracy(*seen), loss, accuracy))
-        history = History(*np.array(records).T)
-        if history.best == len(records) - 1:
-            best_weights = ws
-        on_validation(-(-step // batches_per_epoch), loss=loss, accuracy=accuracy)
-        if should_stop(history.val_loss):
-            break
+    with closing(descend(experiment, initial, X_train, Y_train, rng)) as steps:
+        for step, (ws, *batch) in enumerate(steps, start=1):
+            batches.append(batch)
+            if step in snapshots_at:
+                snapshots[step] = ws
+            if step * VALIDATIONS_PER_EPOCH % batches_per_epoch >= VALIDATIONS_PER_EPOCH:
+                continue
+            epoch = -(-step // batches_per_epoch)
+            loss, accuracy = evaluate(X_val, Y_val, ws, experiment.activation)
+            if not np.isfinite(loss):
+                raise FloatingPointError(
+                    f"{experiment.label}: validation loss is {loss} after {step} steps, expected a "
+                    f"finite number: lower the learning rate {experiment.learning_rate}, unless "
+                    "the inputs are not finite"
+                )
+            seen = [np.vstack(arrays) for arrays in zip(*batches, strict=True)]
+            batches.clear()
+            scores = cross_entropy_loss(*seen), calculate_accuracy(*seen), loss, accuracy
+            records.append((step, *scores))
+            history = History(*np.array(records).T)
+            if history.best == len(records) - 1:
+                best_weights = ws
+            on_validation(epoch, loss=loss, accuracy=accuracy)
+            if should_stop(history.val_loss):
+                break
     scores = (evaluate(X_train, Y_train, w, experiment.activation) for w in (best_weights, ws))
-    return Run(experiment, seed, history, best_weights, ws, *scores, snapshots)
+    return Run(experiment, seed, epoch, history, best_weights, ws, *scores, snapshots)
 
 
 def check_gradients(experiment: Experiment, X: Array, Y: Array, seed: int) -> Array:
-    """Return `gradient_approximation_test` for an experiment's network as it is initialised."""
+    """Return `gradient_approximation_test` for an experiment's network as it is drawn."""
     rng = np.random.default_rng(seed)
     ws = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X.shape[1])
     return gradient_approximation_test(X, Y, ws, experiment.activation, rng=rng)
@@ -277,11 +284,14 @@ def check_gradients(experiment: Experiment, X: Array, Y: Array, seed: int) -> Ar
 
 def end_with_parent() -> None:
     """Have this worker end soon after the process that started it, however that ended."""
-    parent = parent_process().pid
+    parent = parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:  # on Windows always
-            sleep(1)
+        if os.name == "nt":  # where the parent's number stays, and there is a handle to wait for
+            parent.join()
+        else:
+            while os.getppid() == parent.pid:
+                sleep(1)
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
@@ -290,11 +300,13 @@ def end_with_parent() -> None:
 def train_all(
     experiments: Sequence[Experiment],
     *data: Array,
-    seeds: Sequence[int],
+    seeds: Iterable[int],
     snapshots_at: Collection[int] = (),
     jobs: int = -1,
 ) -> dict[str, list[Run]]:
     """Train every experiment once a seed, side by side, each in a process with one BLAS thread.
+
+    At the end joblib's workers, which are shared by all of this process, are ended.
 
     Args:
         experiments: of different names.
@@ -304,12 +316,17 @@ def train_all(
     Returns:
         The runs of each experiment's name, in the order of the seeds; they do not depend on `jobs`.
     Raises:
-        ValueError: two experiments have one name.
+        ValueError: two experiments have one name, or there is no seed.
         FloatingPointError: one of them diverged.
     """
     runs: dict[str, list[Run]] = {experiment.name: [] for experiment in experiments}
     if len(runs) < len(experiments):
-        raise ValueError(f"experiments are {[e.name for e in experiments]}, expected other names")
+        raise ValueError(
+            f"experiments are {[e.name for e in experiments]}, expected a different name for each"
+        )
+    seeds = list(seeds)
+    if not seeds:
+        raise ValueError("seeds is empty, expected one or more")
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
     trainings = [delayed(train)(e, *data, s, snapshots_at) for e in largest_first for s in seeds]
     try:
@@ -319,5 +336,6 @@ def train_all(
                 runs[run.experiment.name].append(run)
                 show(done, last=run.experiment.label, loss=run.history.val_loss[run.history.best])
     finally:  # an idle worker would keep the task files as they were, whatever is edited since
-        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+        if jobs != 1:
+            get_reusable_executor(reuse=True).shutdown(kill_workers=True)
     return runs

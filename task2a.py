@@ -65,7 +65,7 @@ def one_hot_encode(Y: npt.NDArray, num_classes: int = NUM_CLASSES) -> Array:
     """
     if Y.ndim != 2 or Y.shape[1] != 1:
         raise ValueError(f"labels have shape {Y.shape}, expected [N, 1]: reshape them to (-1, 1)")
-    strange = Y[~np.isin(Y, np.arange(num_classes))]
+    strange = Y if Y.dtype.kind not in "buif" else Y[~np.isin(Y, np.arange(num_classes))]
     if strange.size:
         raise ValueError(
             f"label {strange[0]} is no class, expected whole numbers from 0 to {num_classes - 1}"
@@ -98,7 +98,7 @@ def cross_entropy_loss(targets: Array, outputs: Array) -> float:
 
     Args:
         targets: one-hot labels y [N, K].
-        outputs: probabilities yhat [N, K]; an exact 0 counts as the least normal float64.
+        outputs: probabilities yhat [N, K]; less than the least normal float64 counts as that.
     Raises:
         ValueError: the shapes differ.
     """

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from IPython.display import Markdown
 
-from task2 import Run, count_parameters
+from task2 import Run, count_parameters, descend, evaluate
 from task2a import (
     NUM_CLASSES,
     SIGMOID,
@@ -19,7 +19,7 @@ from task2a import (
     forward,
     initialize_weights,
 )
-from task3 import TASK_3, column, spread
+from task3 import TASK_3, column, saturation, shown_digits, spread
 from utils import table
 
 
@@ -75,6 +75,54 @@ def gradient_rms(X: Array, Y: Array, ws: Weights, activation: Activation) -> Arr
     return np.array([np.sqrt(np.mean(g**2)) for g in gradients])
 
 
+def activation_spread(X: Array, ws: Weights, activation: Activation) -> Array:
+    """Return how much the units of each hidden layer tell examples apart, [hidden layers].
+
+    That is the standard deviation of a unit's activation over the examples, the mean of a layer.
+
+    Args:
+        X: inputs [N, inputs].
+        ws, activation: the network.
+    """
+    return np.array([a.std(axis=0).mean() for a in forward(X, ws, activation)[1:-1]])
+
+
+def train_on(run: Run, step: int, learning_rate: float, X: Array, Y: Array) -> Weights:
+    """Return the weights after one more epoch, from those that a run kept and with no velocity.
+
+    Args:
+        run: a finished training; its seed also draws the order of this epoch's batches.
+        step: of the weights kept.
+        learning_rate: of this epoch.
+        X: training inputs [N, inputs].
+        Y: one-hot labels [N, K].
+    """
+    epoch = run.experiment._replace(learning_rate=learning_rate, epochs=1)
+    rng = np.random.default_rng(run.seed)
+    for ws, *_ in descend(epoch, run.snapshots[step], X, Y, rng):
+        last = ws
+    return last
+
+
+def one_more_epoch(
+    run: Run, step: int, learning_rate: float, X: Array, Y: Array, X_val: Array
+) -> dict[str, Any]:
+    """Return measures of the first layer and the loss before and after `train_on` (see there).
+
+    Args:
+        X_val: inputs [N, inputs] on which to look at the hidden units.
+    """
+    f, measures = (
+        run.experiment.activation,
+        {"network": f"{run.experiment.name}, rate {learning_rate}"},
+    )
+    ends = {"before": run.snapshots[step], "after": train_on(run, step, learning_rate, X, Y)}
+    for when, ws in ends.items():
+        measures[f"training loss {when}"] = evaluate(X, Y, ws, f)[0]
+        measures[f"layer 1 saturated {when}"] = saturation(X_val, ws, f)[0]
+    return measures
+
+
 def snapshots_by_layer(
     run: Run, statistic: Callable[[Weights, Activation], Array]
 ) -> dict[str, Array]:
@@ -114,7 +162,7 @@ def published_table(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> Mark
     rows = {name: [name] for name in PUBLISHED}
     for name, _, values, limits in published(measured):
         low, high = limits or (-np.inf, np.inf)
-        inside = low <= values.mean() <= high
+        inside = low <= values.mean().round(shown_digits(values)) <= high
         text = f"{low:g} to {high:g}" if low < high else f"{low:g}"
         rows[name] += [
             spread(values) if inside else f"**{spread(values)}**",
@@ -160,30 +208,26 @@ def most_confident_mistakes(targets: Array, outputs: Array, count: int) -> npt.N
 TASK_3C = TASK_3[-1]
 BUDGET = network_size(TASK_3C.neurons_per_layer)
 WIDTH_4D = largest_width(BUDGET, hidden_layers=2)
-MOMENTS = (0, 100, 500, 1250)  # gradient steps after which weights are kept, to look inside
+MOMENTS = (0, 100, 1250, 5000)  # gradient steps after which weights are kept, to look inside
 SWEPT_EPOCHS = 2  # of shorter trainings, which show a trend
 SHALLOW = TASK_3C._replace(change="")
 DEEP = SHALLOW._replace(name="Task 4e", neurons_per_layer=(*[64] * 10, 10), line=("#D55E00", "--"))
 DEEP_SLOW = DEEP._replace(
-    name="Task 4e slow",
-    change="learning rate 0.002",
-    learning_rate=0.002,
-    epochs=8,
-    line=("#0072B2", "-."),
+    name="Task 4e, rate 0.002", learning_rate=0.002, epochs=8, line=("#332288", "-.")
 )
 DEEP_SIGMOID = DEEP._replace(
     name="Task 4e sigmoid", change="plain sigmoid", activation=SIGMOID, epochs=SWEPT_EPOCHS
 )
 TASK_4 = [
     SHALLOW._replace(name="Task 4a", neurons_per_layer=(32, 10), line=("#CC79A7", "--")),
-    SHALLOW._replace(name="Task 4b", neurons_per_layer=(128, 10), line=("#000000", "-.")),
+    SHALLOW._replace(name="Task 4b", neurons_per_layer=(128, 10), line=("#117733", "-.")),
     SHALLOW._replace(
-        name="Task 4d", neurons_per_layer=(WIDTH_4D, WIDTH_4D, 10), line=("#E69F00", "--")
+        name="Task 4d", neurons_per_layer=(WIDTH_4D, WIDTH_4D, 10), line=("#882255", "--")
     ),
     DEEP,
     DEEP_SLOW,
-    SHALLOW._replace(name="Task 4f", change="ReLU", activation=RELU, line=("#56B4E9", "-.")),
-    DEEP._replace(name="Task 4f deep", change="ReLU", activation=RELU, line=("#009E73", ":")),
+    SHALLOW._replace(name="Task 4f", change="ReLU", activation=RELU, line=("#44AA99", "-.")),
+    DEEP._replace(name="Task 4f deep", change="ReLU", activation=RELU, line=("#661100", ":")),
 ]
 WIDTHS = {
     n: SHALLOW._replace(name=f"{n} units", neurons_per_layer=(n, 10), epochs=SWEPT_EPOCHS)
@@ -196,4 +240,13 @@ DEPTHS = {
         epochs=SWEPT_EPOCHS,
     )
     for n in (1, 2, 3, 5, 10)
+}
+RATES = {  # learning rate, words: experiment
+    rate: {
+        words: experiment._replace(
+            name=f"{words}, rate {rate}", learning_rate=rate, epochs=SWEPT_EPOCHS
+        )
+        for words, experiment in {"one hidden layer": SHALLOW, "ten hidden layers": DEEP}.items()
+    }
+    for rate in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 }

@@ -76,7 +76,7 @@ def read_idx(path: Path, shape: tuple[int, ...], sha256: str) -> npt.NDArray[np.
         FileNotFoundError: there is no such file.
         ValueError: it is not gzip, truncated, or not the content expected.
     """
-    remedy = "restore it with `git checkout -- data`"
+    remedy = "restore it with `git checkout -- data`, or put MNIST's own file there"
     header = bytes([0, 0, 8, len(shape)]) + np.array(shape, ">u4").tobytes()
     size = len(header) + int(np.prod(shape))
     try:
@@ -219,6 +219,7 @@ def plot_runs(runs: Mapping[str, Sequence], *names: str) -> Figure:
         for ax in axes[1]:
             ax.set(xlabel="gradient steps", ylim=(0.8, 1.005))
             ax.xaxis.set_major_locator(MaxNLocator(5))
+            ax.xaxis.set_major_formatter("{x:,.0f}")
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2, handlelength=3)
     return figure
@@ -227,7 +228,9 @@ def plot_runs(runs: Mapping[str, Sequence], *names: str) -> Figure:
 def set_plain_log(ax: Axes) -> None:
     """Make the vertical axis logarithmic, with plain numbers at it."""
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_ylim()
+    few, many = (1, 2, 5), (1, 1.5, 2, 3, 5, 7)  # ticks a decade
+    ax.yaxis.set_major_locator(LogLocator(subs=many if high < 20 * low else few))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -238,7 +241,8 @@ def plot_band(ax: Axes, runs: Sequence, measure: str) -> None:
     steps = runs[0].history.steps[:length]
     values = np.round([getattr(run.history, measure)[:length] for run in runs], 6)
     (color, dash), label = runs[0].experiment.line, runs[0].experiment.label
-    ax.plot(steps, values.mean(axis=0), dash, color=color, label=label)
+    marks = {"markersize": 3, "markevery": max(1, length // 10)}
+    ax.plot(steps, values.mean(axis=0), dash, color=color, label=label, **marks)
     if len(runs) > 1:
         ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
 
@@ -270,25 +274,25 @@ def plot_layers(
 
 
 def plot_sweep(
-    measured: Mapping[int, Mapping[str, float]], names: Sequence[str], xlabel: str
+    measured: Mapping[float, Mapping[str, float]], names: Sequence[str], xlabel: str
 ) -> Figure:
-    """Plot some measures of one run each against a number, both axes logarithmic.
+    """Plot some losses against a number, both axes logarithmic.
 
     Args:
-        measured: the measures by the number that was varied.
-        names: which of the measures.
+        measured: the losses, by name, for each value of the number.
+        names: which of them.
         xlabel: what the number is.
     """
     with style.context(FIGURE_STYLE):
         figure = Figure(figsize=(7, 3), layout="constrained")
         ax = figure.subplots()
         for name, mark in zip(names, ("ko-", "s--", "^:"), strict=False):
-            values = [round(measures[name], 6) for measures in measured.values()]
+            values = [round(losses[name], 6) for losses in measured.values()]
             ax.plot(list(measured), values, mark, label=name)
         ax.set_xscale("log", base=2)
         ax.set(xlabel=xlabel, ylabel="cross entropy per example [nats]")
         set_plain_log(ax)
-        ax.xaxis.set_major_formatter("{x:.0f}")
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.set_xticks(list(measured))
         ax.minorticks_off()
         ax.legend()
@@ -296,7 +300,7 @@ def plot_sweep(
 
 
 def plot_images(images: npt.NDArray, titles: Sequence[str], columns: int = 8) -> Figure:
-    """Plot images [N, 784] under their titles, each on its own grey scale around zero's."""
+    """Plot images [N, 784] under their titles: black is zero, or grey where values are negative."""
     with style.context(FIGURE_STYLE):
         rows = -(-len(images) // columns)
         figure = Figure(figsize=(7, 1.05 * rows), layout="constrained")
@@ -304,7 +308,9 @@ def plot_images(images: npt.NDArray, titles: Sequence[str], columns: int = 8) ->
         for ax in axes:
             ax.set_axis_off()
         for ax, image, title in zip(axes, images, titles, strict=False):
-            ax.imshow(np.round(image, 4).reshape(28, 28), cmap="gray")
+            limit = np.abs(image).max()
+            lowest = -limit if (image < 0).any() else 0
+            ax.imshow(np.round(image, 4).reshape(28, 28), cmap="gray", vmin=lowest, vmax=limit)
             ax.set_title(title, fontsize=7)
     return figure
 
@@ -321,7 +327,7 @@ def plot_confusion(counts: npt.NDArray[np.int64]) -> Figure:
         ticks = np.arange(len(counts))
         ax.set_xticks(ticks + 0.5, ticks)
         ax.set_yticks(ticks + 0.5, ticks)
-        ax.set(xlabel="predicted class", ylabel="class")
+        ax.set(xlabel="predicted class", ylabel="true class")
         ax.invert_yaxis()
     return figure
 

@@ -78,7 +78,7 @@ def load(short: bool) -> list[Array]:
 def digests(short: bool) -> dict[str, str]:
     """Return the digest of the weights of each network; short runs train on few images."""
     experiments = [e._replace(epochs=2) for e in (TASK_3C, DEEP)] if short else [*TASK_3, *TASK_4]
-    # in this process, so that the number of BLAS threads is the setting's
+    # in this process, which NumPy's settings are for; a training itself takes one BLAS thread
     runs = train_all(experiments, *load(short), seeds=[1], jobs=1)
     return {name: weights_digest(run) for name, (run,) in runs.items()}
 

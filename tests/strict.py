@@ -11,6 +11,7 @@ import builtins
 import io
 import re
 import tokenize
+import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import zip_longest
@@ -40,7 +41,15 @@ ASSIGNMENT_NUMBERS = {
 }
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?:\s*\\?%)?")
 NAMES_WITH_DIGITS = re.compile(r"TDT4265|\b[1-4][a-f]\b")
-MARKUP = re.compile(r"<[a-zA-Z/!]|!\[|^\s*(```|~~~)", re.MULTILINE)
+JOINED = re.compile(r"\d(?!\}\{)(?:[ *_`~${}]|\\[,;:!> ])+(?:\d|\\?%)")  # read as one number
+SPOKEN = re.compile(r"\bper ?cent", re.IGNORECASE)
+MARKUP = re.compile(  # tags, comments, images, code, definitions of links, entities
+    r"</?[a-zA-Z][\w-]*(?=[\s/>]|$)|<[!?]|!\[|```|~~~|^ *\[.*?\]:|&#?\w+;|\n *\n {4}(?! *[-*+\d])",
+    re.MULTILINE,
+)
+TEX = re.compile(  # hides what is written, or shows what is not
+    r"\\(?:unicode|char|style|class|cssId|href|require|[hv]?phantom|(?:text)?color)(?![a-zA-Z])"
+)
 MARKER = re.compile(r"nbval|pytest", re.IGNORECASE)
 
 MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run \w+\.py")
@@ -49,9 +58,15 @@ BUILTINS = {name for name in dir(builtins) if not name.startswith("_")} - {
     *"locals memoryview open quit setattr vars".split(),
 }
 POURED = {"Markdown", "display", "np"}  # what else %run brings into the notebook
+NOT_OWN = {*dir(builtins), "In", "Out", "get_ipython"} - BUILTINS
 UNSAFE_ATTRIBUTE = re.compile(
-    r"_(?!replace$)|(os|sys|modules|ctypeslib|f2py)$|load|fromfile|memmap|format"
+    r"_(?!replace$|asdict$|fields$)"
+    r"|(os|sys|modules|ctypeslib|f2py|lib|ma|testing|polynomial|fft|rec|char|strings|emath)$"
+    r"|load|from(file|regex)|genfromtxt|memmap|format|save|dump|tofile|show_|(gi|cr|ag|tb|f)_"
 )
+FORMAT = re.compile(r"[<>^]?[-+]?\d*[,_]?(\.\d+)?[a-zA-Z%]?")
+INSPECTED = {"editable": True, "slideshow": {"slide_type": ""}, "tags": []}  # by JupyterLab
+COLOURS = re.compile(rb"gAMA|cHRM|iCCP|cICP|mDCV|cLLI|eXIf")  # in a PNG, they change what is seen
 
 
 def merge_streams(outputs: list) -> list:
@@ -116,13 +131,19 @@ def same_picture(stored: str, rerun: str) -> bool:
     if stored.strip() == rerun.strip():
         return True
     try:
-        pictures = [Image.open(io.BytesIO(base64.b64decode(data))) for data in (stored, rerun)]
-        frames = [getattr(picture, "n_frames", 1) for picture in pictures]
-        pixels = [np.asarray(picture.convert("RGBA"), int) for picture in pictures]
+        (kind, one), (other_kind, other) = map(read_picture, (stored, rerun))
     except Exception:  # whatever a file may be that is no picture
         return False
-    same_shape = frames == [1, 1] and pixels[0].shape == pixels[1].shape
-    return same_shape and np.abs(pixels[0] - pixels[1]).max() <= 2
+    return kind == other_kind and one.shape == other.shape and np.abs(one - other).max() <= 2
+
+
+def read_picture(data: str) -> tuple[tuple, np.ndarray]:
+    """Return what else decides how a base64 image is seen, and its pixels [height, width, 4]."""
+    file = base64.b64decode("".join(data.split()), validate=True)
+    image = Image.open(io.BytesIO(file))
+    colours = COLOURS.findall(file.partition(b"IDAT")[0])
+    kind = image.format, image.mode.startswith("I"), getattr(image, "n_frames", 1), colours
+    return kind, np.asarray(image.convert("RGBA"), int)
 
 
 def file_problems(notebook: dict, root: Path) -> list[str]:
@@ -138,14 +159,19 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
     problems = [f"notebook: {text}" for text in metadata_problems(notebook["metadata"])]
     code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    known = BUILTINS | POURED | task_names(root) | own_names("".join(c["source"]) for c in code)
+    own = own_names("".join(c["source"]) for c in code) - NOT_OWN - imported_names(root)
+    known = BUILTINS | POURED | task_names(root) | own
     count = 0
     for number, cell in enumerate(notebook["cells"], start=1):
         found, source = list(cell_problems(cell)), "".join(cell["source"])
-        if cell["cell_type"] == "code":
+        if cell["cell_type"] == "code" and source.strip():
             count += 1
             found += executed_problems(cell, count)
             found += code_problems(source, known)
+            found += file_name_problems(source, root)
+        elif cell["cell_type"] == "code":  # JupyterLab leaves one at the end
+            if cell["outputs"] or cell["execution_count"] is not None:
+                found.append("is empty, expected no outputs and no execution count")
         else:
             found += prose_problems(source)
         problems += [f"cell {number} ({cell['id']}): {text}" for text in found]
@@ -170,8 +196,9 @@ def cell_problems(cell: dict) -> Iterator[str]:
         yield f"is a {cell['cell_type']} cell, expected code or markdown"
     if "attachments" in cell:
         yield f"has attachments {sorted(cell['attachments'])}, expected none"
-    times = cell["metadata"].get("execution", {}).values()  # which nbconvert records
-    if cell["metadata"].keys() - {"execution"} or not all(map(TIMESTAMP.fullmatch, times)):
+    metadata = {k: v for k, v in cell["metadata"].items() if INSPECTED.get(k) != v}
+    times = metadata.pop("execution", {}).values()  # which nbconvert records
+    if metadata or not all(map(TIMESTAMP.fullmatch, times)):
         yield f"metadata is {cell['metadata']}, expected none"
 
 
@@ -182,6 +209,9 @@ def executed_problems(cell: dict, count: int) -> Iterator[str]:
     for output in cell["outputs"]:
         if output["output_type"] == "error" or output.get("name") == "stderr":
             yield f"holds {describe(output)}, expected no complaint"
+        data = output.get("data", {})
+        if any(data.get("text/html", "")) or MARKUP.search("".join(data.get("text/markdown", ""))):
+            yield "shows markup, which may hide or change more than its output"
         if output.get("execution_count", count) != count:
             yield f"its result counts {output['execution_count']}, expected {count}"
 
@@ -189,8 +219,11 @@ def executed_problems(cell: dict, count: int) -> Iterator[str]:
 def prose_problems(source: str) -> Iterator[str]:
     """Check that a cell of text holds no numbers, pictures or code of its own."""
     yield from text_problems(source)
-    nodes = ast.walk(parsed(source))
-    if any(isinstance(node, ast.Call | ast.Assign | ast.Import) for node in nodes):
+    nodes = list(ast.walk(parsed(source)))
+    statements = any(
+        isinstance(node, ast.stmt) and not isinstance(node, ast.Expr) for node in nodes
+    )
+    if statements or any(isinstance(node, ast.Call) for node in nodes):
         yield "is code in a cell of text, so that nothing runs it"
 
 
@@ -200,16 +233,31 @@ def text_problems(text: str) -> Iterator[str]:
         yield f"has markup, {found[0].strip()!r}: expected Markdown text and mathematics"
     if found := MARKER.search(text):
         yield f"speaks of {found[0]}, under which it may be running"
-    if strange := {c for c in text if not c.isprintable() and c != "\n"}:
+    if found := TEX.search(text):
+        yield f"has {found[0]}: expected mathematics that shows what is written"
+    if strange := {c for c in text if c != "\n" and invisible(c)}:
         yield f"has unprintable characters {sorted(strange)}"
+    if found := JOINED.search(text) or SPOKEN.search(text):
+        yield f"states {found[0]}, which is typed: expected a cell that computes and shows it"
     digits = [c for c in text if c.isnumeric() and not c.isascii()]
     for number in NUMBER.findall(NAMES_WITH_DIGITS.sub("", text)) + digits:
         if number not in ASSIGNMENT_NUMBERS:
             yield f"states {number}, which is typed: expected a cell that computes and shows it"
 
 
+def invisible(character: str) -> bool:
+    """Tell whether a character shows nothing of its own."""
+    blank = character in "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol without ink
+    return blank or not character.isprintable() or unicodedata.category(character) in ("Mn", "Me")
+
+
 def code_problems(source: str, known: set[str]) -> Iterator[str]:
     """Check that code uses the task files and NumPy only, and shows no number that was typed."""
+    if found := MARKER.search(source):
+        yield f"speaks of {found[0]}, which nbval may obey"
+    if parsed(source) is NOT_PYTHON:
+        yield "is not Python, so that nothing in it can be checked"
+        return
     for line in source.splitlines():
         if line.startswith(("%", "!")) and not MAGIC.fullmatch(line):
             yield f"runs {line}, expected autoreload or %run of a task file"
@@ -231,11 +279,40 @@ def code_problems(source: str, known: set[str]) -> Iterator[str]:
                 yield f"uses {name}, which neither the task files nor the notebook define"
             case ast.Attribute(attr=name) if UNSAFE_ATTRIBUTE.match(name):
                 yield f"uses .{name}, which a report does not need"
-            case ast.Constant(value=str(text)) if id(node) not in formats:
-                yield from text_problems(text)
-            case ast.Constant(value=int(number) | float(number)):
-                if not isinstance(number, bool) and f"{number:g}" not in ASSIGNMENT_NUMBERS:
+            case ast.MatchClass(kwd_attrs=[name, *_]):
+                yield f"matches .{name}, which a report does not need"
+            case ast.Constant(value=str(text)):
+                if id(node) not in formats or not FORMAT.fullmatch(text):
+                    yield from text_problems(text)
+            case ast.Constant(value=bytes() | int() | float() | complex() as number):
+                if not (isinstance(number, bool) or is_stated(number)):
                     yield f"has {number}, which is typed: expected a name from the task files"
+
+
+def is_stated(number: bytes | complex) -> bool:
+    """Tell whether the assignment states a number, without or with commas."""
+    text = str(number).removesuffix(".0")
+    return (
+        text in ASSIGNMENT_NUMBERS
+        or re.sub(r"(?<=\d)(?=(\d{3})+$)", ",", text) in ASSIGNMENT_NUMBERS
+    )
+
+
+def file_name_problems(source: str, root: Path) -> Iterator[str]:
+    """Check that Markdown, which also shows a file or a page, is given a text that is neither."""
+    for node in ast.walk(parsed(source)):
+        match node:
+            case ast.keyword(arg="filename" | "url" | "raw"):
+                yield f"gives {node.arg}, which may show what nothing computes"
+            case ast.Call(func=ast.Name(id="Markdown"), args=[_, _, *_]):
+                yield "gives Markdown more than a text, which may show what nothing computes"
+            case ast.Constant(value=str(text)) if text.startswith("http") or names_file(root, text):
+                yield f"names {text}, which Markdown would show"
+
+
+def names_file(root: Path, text: str) -> bool:
+    """Tell whether a text is the name of a file beside the notebook."""
+    return bool(re.fullmatch(r"[^\n\0]{1,200}", text)) and (root / text).is_file()
 
 
 def without_magics(source: str) -> str:
@@ -244,13 +321,16 @@ def without_magics(source: str) -> str:
     return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
 
 
+NOT_PYTHON = ast.Module([])
+
+
 @cache  # a hundred copies of one notebook are asked about in the tests
 def parsed(source: str) -> ast.Module:
-    """Return the Python of a cell or a file, an empty module if it isn't Python."""
+    """Return the Python of a cell or a file, an empty module, NOT_PYTHON, if it isn't."""
     try:
         return ast.parse(without_magics(source))
-    except SyntaxError:
-        return ast.Module([])
+    except (SyntaxError, ValueError):  # the latter for a null character, before Python 3.12
+        return NOT_PYTHON
 
 
 def task_names(root: Path) -> set[str]:
@@ -260,9 +340,18 @@ def task_names(root: Path) -> set[str]:
         for node in parsed(path.read_text(encoding="utf-8")).body:  # a broken file defines nothing
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                names |= stored_names(ast.walk(node))
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and "__file__" not in ast.unparse(
+                node
+            ):
+                names |= stored_names(ast.walk(node))  # but no path, by which to read a file
     return names
+
+
+def imported_names(root: Path) -> set[str]:
+    """Return the names that the top-level Python files import, and %run pours into the notebook."""
+    nodes = (n for p in root.glob("*.py") for n in ast.walk(parsed(p.read_text(encoding="utf-8"))))
+    imports = (node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+    return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
 def own_names(sources: Iterable[str]) -> set[str]:
@@ -271,9 +360,23 @@ def own_names(sources: Iterable[str]) -> set[str]:
     for source in sources:
         nodes = list(ast.walk(parsed(source)))
         names |= stored_names(nodes) | {node.arg for node in nodes if isinstance(node, ast.arg)}
-    return {name for name in names if not name.startswith("__")}
+    return {name for name in names if name == "_" or not name.startswith("_")}
 
 
 def stored_names(nodes: Iterable[ast.AST]) -> set[str]:
     """Return the names that these nodes give values to."""
-    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    names: set[str | None] = set()
+    for node in nodes:
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()):
+                names.add(name)
+            case (
+                ast.FunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=name)
+                | ast.MatchAs(name=name)
+                | ast.MatchStar(name=name)
+                | ast.MatchMapping(rest=name)
+            ):
+                names.add(name)
+    return {name for name in names if name}

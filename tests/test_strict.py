@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -22,6 +23,7 @@ from tests.strict import (
     code_problems,
     file_problems,
     output_differences,
+    own_names,
     text_problems,
 )
 
@@ -99,6 +101,22 @@ def fade_picture(notebook: dict) -> None:
     store_picture(notebook, image)
 
 
+def png_with_chunk(notebook: dict, kind: bytes, content: bytes) -> None:
+    """Put a chunk into the first picture, in front of its pixels."""
+    data = output_with(notebook, "image/png")["data"]
+    before, mark, after = base64.b64decode(data["image/png"]).partition(b"IDAT")
+    chunk = len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+    file = before[:-4] + chunk + before[-4:] + mark + after
+    data["image/png"] = base64.b64encode(file).decode()
+
+
+def convert_picture(notebook: dict, kind: str) -> None:
+    file = io.BytesIO()
+    picture(notebook).save(file, kind)
+    encoded = base64.b64encode(file.getvalue()).decode()
+    output_with(notebook, "image/png")["data"]["image/png"] = encoded
+
+
 def set_metadata(choose: Callable[[dict], dict], metadata: dict) -> Callable[[dict], object]:
     return lambda notebook: choose(notebook)["metadata"].update(copy.deepcopy(metadata))
 
@@ -144,6 +162,12 @@ TAMPERINGS = {
         nb, picture(nb), save_all=True, append_images=[Image.new("RGBA", picture(nb).size, "red")]
     ),
     "png_resized": lambda nb: store_picture(nb, picture(nb).reduce(2)),
+    "png_of_another_format": lambda nb: convert_picture(nb, "tiff"),
+    "png_with_gamma": lambda nb: png_with_chunk(nb, b"gAMA", (10).to_bytes(4)),
+    "png_rotated": lambda nb: png_with_chunk(
+        nb, b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0"
+    ),
+    "png_not_base64": lambda nb: replace(nb, "image/png", "iVBOR", "!iVBOR"),
     # order, additions, removals
     "outputs_reversed": lambda nb: cell_with(nb, "image/png")["outputs"].reverse(),
     "output_removed": lambda nb: cell_with(nb, "image/png")["outputs"].pop(),
@@ -225,6 +249,23 @@ TAMPERINGS = {
     "asks_by_getattr": append_source(code, "\ngetattr(np, 'o' + 's')"),
     "asks_by_dunder": append_source(code, "\nnp.__builtins__"),
     "asks_shell": append_source(code, "\n!env"),
+    "marker_in_bytes": append_source(code, '\nb"""\n# NBVAL_IGNORE_OUTPUT\n"""'),
+    "marker_in_format": append_source(code, '\nf"{mean:# NBVAL_SKIP}"'),
+    "asks_in_help": append_source(code, "\nimport os\nshow?"),
+    "asks_in_indented_magic": append_source(code, "\n !env"),
+    "asks_in_assigned_magic": append_source(code, "\nx = %env"),
+    "asks_in_autocall": append_source(code, "\n,eval os"),
+    "asks_by_own_builtin": append_source(code, "\neval = eval"),
+    "asks_by_own_module": append_source(code, "\nio = io"),
+    "asks_by_own_history": append_source(code, "\n_ih = _ih"),
+    "asks_by_argument": append_source(code, "\n(lambda get_ipython=get_ipython: 0)()"),
+    "asks_by_pattern": append_source(code, "\nmatch np:\n    case object(os=found): found"),
+    "asks_by_frame": append_source(code, "\n(x for x in []).gi_frame.f_builtins"),
+    "asks_through_a_path": append_source(code, "\nDATA.with_name('assignment2').stat()"),
+    "reads_a_file": append_source(code, "\nnp.genfromtxt('claims')"),
+    "shows_a_file": append_source(code, "\nMarkdown('README.md')"),
+    "shows_a_page": append_source(code, "\nMarkdown('http' + '://a.b', url='c')"),
+    "shows_by_position": append_source(code, "\nMarkdown(None, None, None)"),
     "captures": lambda nb: code(nb).update(source="%%capture\n" + "".join(code(nb)["source"])),
     # numbers that nothing computes
     "number_in_prose": append_source(prose, " The accuracy is 0.9712."),
@@ -236,12 +277,36 @@ TAMPERINGS = {
     "number_in_string": append_source(code, "\nMarkdown('accuracy 0.9712')"),
     "number_in_fstring": append_source(code, "\nMarkdown(f'{mean} 0.9712')"),
     "number_in_code": append_source(code, "\nprint(0.9712)"),
+    "number_in_bytes": append_source(code, "\nprint(b'0.9712'.decode())"),
+    "number_imaginary": append_source(code, "\nprint(0.9712j)"),
+    "number_close_to_one_stated": append_source(code, "\nprint(0.9000004)"),
+    "number_in_format": append_source(code, "\nf'{mean:accuracy 0.9712}'"),
+    "number_in_emphasis": append_source(prose, " 0.9**7**1"),
+    "number_in_pieces": append_source(prose, " $0.9\\,7 1$"),
+    "number_by_entity": append_source(prose, " 0.9&#55;"),
+    "number_by_command": append_source(prose, " $\\unicode{x37}$"),
+    "percent_in_words": append_source(prose, " It is ninety-seven per cent."),
+    "percent_apart": append_source(prose, " It is 5$\\%$."),
     # cells
     "attachment": lambda nb: prose(nb).update(attachments={"a.png": {"image/png": "AAAA"}}),
     "picture_in_prose": append_source(prose, "\n\n![accuracy](a.png)"),
     "markup_in_prose": append_source(prose, "\n<style>.output {display: none}</style>"),
     "comment_in_prose": append_source(prose, "\n<!-- hidden -->"),
     "fence_in_prose": append_source(prose, "\n```\nresult\n```"),
+    "fence_in_quote": append_source(prose, "\n\n> ```\n> result\n> ```"),
+    "indented_code": append_source(prose, "\n\n    result"),
+    "instruction_in_prose": append_source(prose, "\n<? hidden ?>"),
+    "definition_in_prose": append_source(prose, "\n\n[//]: # (hidden)"),
+    "phantom_in_prose": append_source(prose, " $\\phantom{hidden}$"),
+    "style_in_prose": append_source(prose, " $\\style{display: none}{hidden}$"),
+    "filler_in_prose": append_source(prose, "\u3164"),
+    "accent_in_prose": append_source(prose, "\u0336"),
+    "empty_cell_with_output": lambda nb: nb["cells"].append(
+        nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("stream", text="passed")])
+    ),
+    "style_in_output": append_output(
+        nbformat.v4.new_output("display_data", {"text/markdown": "<style>p {}</style>"})
+    ),
     "invisible_in_prose": append_source(prose, "\u200b"),
     "code_to_text": lambda nb: (
         [code(nb).pop(key) for key in ("outputs", "execution_count")]
@@ -252,6 +317,8 @@ TAMPERINGS = {
     ),
     "code_in_prose": lambda nb: prose(nb).update(source="print(accuracy)"),
     "assignment_in_prose": lambda nb: prose(nb).update(source="accuracy = best"),
+    "counting_in_prose": lambda nb: prose(nb).update(source="accuracy += best"),
+    "function_in_prose": lambda nb: prose(nb).update(source="def accuracy(): ..."),
     "import_in_prose": lambda nb: prose(nb).update(source="import task_2"),
     "not_of_the_format": lambda nb: code(nb).update(note="accuracy"),
 }
@@ -290,6 +357,21 @@ def test_picture_rounded_otherwise_is_accepted(difference, accepted):
     image.putpixel((60, 60), (red - difference, *others))
     store_picture(notebook, image)
     assert (problems(notebook) == []) == accepted
+
+
+def test_what_jupyterlab_adds_is_accepted():
+    notebook = copy.deepcopy(STORED)
+    inspected = {"editable": True, "slideshow": {"slide_type": ""}, "tags": []}
+    prose(notebook)["metadata"] = inspected
+    notebook["cells"].append(nbformat.v4.new_code_cell())
+    assert problems(notebook) == []
+
+
+@pytest.mark.parametrize("name", ["style_in_output", "html_added"])
+def test_markup_is_refused_even_if_every_rerun_shows_it(name):
+    notebook = copy.deepcopy(STORED)
+    TAMPERINGS[name](notebook)
+    assert file_problems(notebook, ROOT)
 
 
 @pytest.mark.parametrize("name", ["stderr_added", "error_added"])
@@ -341,7 +423,7 @@ TYPED = [
     "1 %",
     "a\tb",
     "a\n ```",
-    *r"11 0.12 1e5 $1\% ½ ٣ <b> </b> <!-- ![ ~~~ NBVAL Pytest".split(),
+    *r"11 0.12 1e5 $1\% ½ ٣ <b> </b> <!-- ![ ~~~ NBVAL Pytest &lt; \vphantom{x} \color{x}".split(),
 ]
 UNNEEDED = [
     *"open eval exec compile globals locals vars dir id input help hasattr setattr delattr".split(),
@@ -352,12 +434,23 @@ UNNEEDED = [
 NEEDED = [
     *["%run utils.py", "np.mean", "[]._replace", "True", "f'{np:11}'", "print('1e-12, 10,000')"],
     "display(Markdown('Task 4a of TDT4265'))",
+    *["np.random.default_rng(1)", "np._asdict()", "20_000", "def f(): f()", "f'{np:,.2f}{np:>8}'"],
+    "try:\n    1\nexcept ValueError as error:\n    error",
+]
+READ = [
+    r"With $i<j$ and $0 < x$, $\frac{2}{3}$, $\begin{aligned} a &= 1; \\ 0 & 1 \end{aligned}$.",
+    "- 1\n- 2\n    - a list\n\n    - in a list\n\n| 1 | 2 |\n|---|---|",
 ]
 
 
 @pytest.mark.parametrize("text", TYPED)
 def test_typed_text_is_refused(text):
     assert list(text_problems(text))
+
+
+@pytest.mark.parametrize("text", READ)
+def test_text_and_mathematics_are_accepted(text):
+    assert not list(text_problems(text))
 
 
 @pytest.mark.parametrize("source", UNNEEDED)
@@ -367,7 +460,7 @@ def test_code_that_a_report_does_not_need_is_refused(source):
 
 @pytest.mark.parametrize("source", NEEDED)
 def test_code_of_a_report_is_accepted(source):
-    assert not list(code_problems(source, BUILTINS | POURED))
+    assert not list(code_problems(source, BUILTINS | POURED | own_names([source])))
 
 
 def test_message_names_cell_and_difference():
@@ -381,6 +474,7 @@ def test_message_names_cell_and_difference():
 # what nbval itself makes of a small notebook that uses our functions
 TEXT = "print(1 + 1)\ndisplay(Markdown('between'))\nprint(2 + 2)"
 FIGURE = "show(plot_layers({'a': {'b': [1, 2]}}, 'value', 'linear'), 'a line')"
+UPDATE = "shown = display('first', display_id=True)\nshown.update('second')"
 REFUSED = {
     "number": (TEXT, lambda cell: cell.outputs[0].update(text="3\n")),
     "order": (TEXT, lambda cell: cell.outputs.reverse()),
@@ -390,11 +484,14 @@ REFUSED = {
     "alt": (FIGURE, lambda cell: cell.outputs[0].metadata["image/png"].update(alt="97")),
     "count": (TEXT, lambda cell: cell.update(execution_count=77)),
     "source": (TEXT, lambda cell: cell.update(source="print(1 + 2)")),
+    "updated": (UPDATE, lambda cell: cell.outputs[0].data.update({"text/plain": "'first'"})),
 }
 CELLS = {
     "first": "%run utils.py",
     "text": TEXT,
     "figure": FIGURE,
+    "update": UPDATE,
+    "progress": "with progress('steps', 2) as show_step:\n    show_step(1)",
     "asks": "%run asks.py\nprint(told)",
     **{name: source for name, (source, _) in REFUSED.items()},
 }
@@ -403,7 +500,7 @@ ASKS = "import os\ntold = [name for name in os.environ if 'PYTEST' in name]\n"
 
 @pytest.fixture(scope="module")
 def nbval_report(tmp_path_factory):
-    """What failed under `pytest --nbval`, by the cell's identifier, and all that it printed."""
+    """What failed under `pytest --nbval-lax`, by cell, and all that it printed: lax is not."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "tests").mkdir()
     for name in ("conftest.py", "pyproject.toml", "utils.py", "tests/strict.py", "tests/grades.py"):
@@ -418,7 +515,7 @@ def nbval_report(tmp_path_factory):
         if cell.id in REFUSED:
             REFUSED[cell.id][1](cell)
     nbformat.write(notebook, folder / "small.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval", str(folder), "--junitxml=report.xml"]
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", str(folder), "--junitxml=report.xml"]
     command += ["-p", "no:hypothesispytest"]  # takes its time to start
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     cases = ElementTree.parse(folder / "report.xml").iter("testcase")
@@ -433,7 +530,7 @@ def nbval_report(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "message",
-    ["line 1 is '3\\n', rerun: '2\\n'", "execution count is 77, expected 11", "grade sheet"],
+    ["line 1 is '3\\n', rerun: '2\\n'", "execution count is 77, expected 13", "grade sheet"],
 )
 def test_nbval_says_what_is_refused(nbval_report, message):
     assert message in nbval_report[1]

@@ -1,5 +1,4 @@
 import math
-import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -9,11 +8,13 @@ from types import SimpleNamespace
 import joblib
 import numpy as np
 import pytest
+import threadpoolctl
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import task2
 from task2 import (
     ACCEPTED_RISK,
+    EVALUATED_TOGETHER,
     PATIENCE,
     SNAP_BITS,
     VALIDATIONS_PER_EPOCH,
@@ -432,10 +433,10 @@ def test_the_update_gets_back_what_it_returned():
 
 
 @task("2c")
-@pytest.mark.parametrize("batch_size", [1, 5, 6, 16, 17])
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 6, 20, 21])
 def test_history_is_what_a_second_account_finds(batch_size):
     # every example before its update, since the validation before; the validation set after it
-    X, Y = identity(17)
+    X, Y = identity(21)
     X_val, Y_val = np.vstack([X[:8], X[2:9]]) * 0.5, np.eye(3)[np.arange(15) % 3]
     experiment, seen = watched(batch_size=batch_size, learning_rate=0.5)
     history = train(experiment, X, Y, X_val, Y_val, seed=0).history
@@ -456,7 +457,7 @@ def test_history_is_what_a_second_account_finds(batch_size):
             assert history.val_loss[k] == pytest.approx(val_loss, rel=1e-12)
             assert history.val_accuracy[k] == calculate_accuracy(Y_val, outputs)
         previous = step
-    assert previous == len(weights) == 3 * math.ceil(17 / batch_size)
+    assert previous == len(weights) == 3 * math.ceil(21 / batch_size)
 
 
 @task("2c")
@@ -676,6 +677,18 @@ def test_validation_data_do_not_influence_the_weights():
 
 
 @task("2c")
+def test_large_gradients_are_not_clipped():
+    X, Y, X_val, Y_val = overfitting()
+    one = SMALL._replace(epochs=1, batch_size=len(X))
+    run = train(one, 1000 * X, Y, X_val, Y_val, seed=0, snapshots_at=[0])
+    before = run.snapshots[0]
+    gradient = backward(Y, forward(1000 * X, before), before)[0]
+    moved = before[0] - one.learning_rate * gradient
+    assert np.abs(gradient).max() > 1
+    np.testing.assert_allclose(run.last_weights[0], moved, rtol=0, atol=GRID)
+
+
+@task("2c")
 @no_warnings
 def test_training_survives_extreme_inputs():
     X, Y, X_val, Y_val = overfitting()
@@ -698,8 +711,21 @@ def test_training_names_an_impossible_number_of_epochs():
 
 @task("2c")
 def test_experiments_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="expected other names"):
+    with pytest.raises(ValueError, match="expected a different name for each"):
         train_all([SMALL, SMALL], *overfitting(), seeds=[0])
+
+
+@task("2c")
+def test_training_without_seeds_is_refused():
+    with pytest.raises(ValueError, match="seeds is empty, expected one or more"):
+        train_all([SMALL], *overfitting(), seeds=iter([]))
+
+
+@task("2c")
+def test_training_names_missing_validation_examples():
+    X, Y, X_val, Y_val = overfitting()
+    with pytest.raises(ValueError, match=r"X_val has shape \(0, .*expected one example or more"):
+        train(SMALL, X, Y, X_val[:0], Y_val[:0], seed=0)
 
 
 @task("2c")
@@ -816,7 +842,6 @@ train_all([Experiment("long", draw=draw, epochs=1000)], X, Y, X, Y, seeds=[1, 2]
 
 
 @task("2c")
-@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell a process of its parent's end")
 def test_no_training_outlives_the_process_that_wants_it():
     command = [sys.executable, "-c", LONG]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
@@ -885,6 +910,37 @@ def test_a_run_is_scored_on_all_training_examples(small_run):
 
 
 @task("2c")
+def test_a_run_is_scored_on_more_examples_than_are_evaluated_together():
+    X, Y, X_val, Y_val = overfitting()
+    X, Y = np.vstack([X, X[:1]] * 50), np.vstack([Y, Y[1:2]] * 50)
+    run = train(SMALL._replace(epochs=1), X, Y, X_val, Y_val, seed=0)
+    outputs = forward(X, run.last_weights)[-1]
+    assert len(X) > EVALUATED_TOGETHER
+    assert run.last_train[0] == pytest.approx(cross_entropy_loss(Y, outputs), rel=1e-12)
+
+
+@task("2c")
+@pytest.mark.parametrize(("examples", "epochs"), [(20, 3), (40, 2), (1, 7)])
+def test_a_run_tells_the_epochs_that_it_took(examples, epochs):
+    X, Y, X_val, Y_val = overfitting()
+    experiment = SMALL._replace(epochs=epochs, batch_size=min(4, examples))
+    assert train(experiment, X[:examples], Y[:examples], X_val, Y_val, seed=0).epochs == epochs
+
+
+@task("2c")
+def test_a_failed_run_leaves_the_threads_as_they_were():
+    def threads():
+        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+
+    with threadpoolctl.threadpool_limits(2):
+        before = threads()
+        with pytest.raises(FloatingPointError) as kept:
+            train(scripted([math.nan]), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0)
+        assert threads() == before
+        assert kept.tb is not None  # which keeps the frames of the run
+
+
+@task("2c")
 def test_accidents_of_snapping_are_rare_but_possible(tiny):
     # 47 gradient entries with rounding errors of 1e-17 each, on a grid of 1.5e-5
     X, Y, ws = tiny([4], examples=32)
@@ -918,3 +974,5 @@ def test_digest_tells_runs_apart_by_every_bit(small_run):
     digests = [changed(name, n) for name in ("best_weights", "last_weights") for n in (0, 1)]
     assert len({weights_digest(small_run), *digests}) == 5
     assert weights_digest(small_run) == weights_digest(train(SMALL, *overfitting(), seed=3))
+    both = {weights_digest(small_run, small_run), weights_digest(small_run)}
+    assert len(both) == 2

@@ -204,6 +204,12 @@ def test_one_hot_names_a_label_that_is_no_class(label):
 
 
 @task("2a")
+def test_one_hot_names_labels_that_are_no_numbers():
+    with pytest.raises(ValueError, match=r"label \['3'\] is no class"):
+        one_hot_encode(np.array([["3"], ["4"]]))
+
+
+@task("2a")
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 2), (3, 0), (3, 1, 1), ()])
 def test_one_hot_names_a_wrong_shape(shape):
     with pytest.raises(ValueError, match=r"labels have shape .*, expected \[N, 1\]: reshape"):
@@ -350,6 +356,13 @@ def test_cross_entropy_is_not_clipped(exponent):
     loss = cross_entropy_loss(np.array([[1.0, 0]]), outputs)
     assert loss == pytest.approx(exponent * math.log(10), rel=1e-14)
     assert outputs.tolist() == [[10.0**-exponent, 1]]
+
+
+@task("2b")
+def test_cross_entropy_takes_the_least_number_of_single_precision_as_it_is():
+    least = np.finfo(np.float32).smallest_subnormal
+    loss = cross_entropy_loss(np.array([[1.0, 0]]), np.array([[least, 1]], np.float32))
+    assert loss == pytest.approx(149 * math.log(2), rel=1e-6)
 
 
 @task("2b")
@@ -713,6 +726,10 @@ def scale_slightly(g):
     g *= 1.00001
 
 
+def scale_by_three_times_the_tolerance(g):
+    g *= 1 + 3e-6
+
+
 def add_to_the_rows_above_the_bias(g):
     g[:-1] += 1
 
@@ -742,6 +759,7 @@ def turn_to_nan(g):
     [
         scale_all,
         scale_slightly,
+        scale_by_three_times_the_tolerance,
         lower_all,
         add_to_the_rows_above_the_bias,
         drop_the_last_row,
@@ -754,6 +772,19 @@ def test_gradient_check_names_the_wrong_layer(tiny, wrong_backward, layer, chang
     wrong_backward(layer, change)
     with pytest.raises(AssertionError, match=rf"layer {layer}, weight \(\d, \d\): gradient is"):
         gradient_approximation_test(X, Y, ws, rng=np.random.default_rng(0))
+
+
+@task("2b")
+@pytest.mark.parametrize("index", [np.s_[0, :-1], np.s_[:-1, 0], np.s_[-2, :], np.s_[:-1, -1]])
+def test_gradient_check_draws_from_all_rows_and_columns(tiny, wrong_backward, index):
+    X, Y, ws = tiny([4])
+
+    def change(g):
+        g[index] += 1
+
+    wrong_backward(0, change)
+    with pytest.raises(AssertionError, match="layer 0"):
+        gradient_approximation_test(X, Y, ws, rng=np.random.default_rng(0), entries=300)
 
 
 @task("2b")

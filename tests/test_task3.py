@@ -344,6 +344,7 @@ def finished_run():
     return Run(
         experiment=TASK_3[3]._replace(neurons_per_layer=(2, 2)),
         seed=0,
+        epochs=2,
         history=History(steps, val_loss / 2, val_accuracy / 2, val_loss, val_accuracy),
         best_weights=[np.zeros((3, 2)), np.zeros((2, 2))],
         last_weights=[np.array([[9.0, 0], [0, 0], [0, 0]]), np.zeros((2, 2))],
@@ -365,6 +366,7 @@ def test_measures_of_a_run_by_hand(finished_run):
     expected = {
         "parameters": 10,
         "steps to loss 0.35": math.inf,
+        "steps to loss 0.2": math.inf,
         "best step": 8,
         "last step": 24,
         "last epoch": 2,
@@ -381,6 +383,14 @@ def test_measures_of_a_run_by_hand(finished_run):
     assert {name: measures[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     assert not any(np.ndim(measures[name]) for name in expected)  # approx accepts an empty array
     assert measures["network"] == finished_run.experiment.label
+
+
+@task("3c")
+@no_warnings
+def test_a_network_without_hidden_layers_is_measured_too(finished_run):
+    ws = [np.zeros((3, 2))]
+    run = finished_run._replace(best_weights=ws, last_weights=ws)
+    assert measure(run, np.zeros((1, 3)))["saturation at the end"] == 0
 
 
 @task("3c")
@@ -414,7 +424,8 @@ def plain(text):
         ([0.25, 0.25], "0.2500"),
         ([1000, 3000], "2,000 ± 1,414"),
         ([50880], "50,880"),
-        ([1.0, math.inf], "never"),
+        ([math.inf, math.inf], "never"),
+        ([1.0, math.inf, 2.0], "in 2 of 3 seeds"),
     ],
 )
 def test_spread_is_mean_and_sample_standard_deviation(values, text):
@@ -436,6 +447,16 @@ def test_a_difference_is_claimed_only_where_all_seeds_agree():
     assert plain(compare(crossed, low, "loss")) == (
         "no clear difference in loss (higher by 0.0000 ± 1.4142, but in 1 of 2 seeds only)"
     )
+    halved = [{"loss": 0.5}, {"loss": 2.0}]
+    assert "but in 1 of 2 seeds only, equal in 1)" in compare(halved, low, "loss")
+
+
+@task("3c")
+@no_warnings
+@pytest.mark.parametrize("old", [1.0, math.inf])
+def test_what_is_never_reached_is_not_compared(old):
+    text = compare([{"steps": math.inf}], [{"steps": old}], "steps")
+    assert text == "no comparison of steps (some runs never reach it)"
 
 
 @task("3c")

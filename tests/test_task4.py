@@ -24,18 +24,22 @@ from task4 import (
     MOMENTS,
     PUBLISHED,
     PUBLISHED_MEASURES,
+    RATES,
     RELU,
     SHALLOW,
     TASK_4,
     WIDTHS,
+    activation_spread,
     confusion,
     gradient_rms,
     largest_width,
     most_confident_mistakes,
+    one_more_epoch,
     published_reasons,
     published_table,
     relu,
     snapshots_by_layer,
+    train_on,
 )
 
 task = pytest.mark.task
@@ -104,7 +108,17 @@ def test_ten_layers_are_also_tried_with_plain_sigmoids_and_a_lower_learning_rate
     plain = DEEP._replace(**named, activation=SIGMOID, epochs=2)
     slow = DEEP._replace(**named, learning_rate=0.002, epochs=8)
     assert [e._replace(**named) for e in (DEEP_SIGMOID, DEEP_SLOW)] == [plain, slow]
-    assert MOMENTS == (0, 100, 500, 1250)
+    assert MOMENTS == (0, 100, 1250, 5000)
+
+
+@task("4e")
+def test_learning_rates_are_swept_with_one_and_with_ten_layers_in_short_trainings():
+    assert list(RATES) == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
+    for rate, networks in RATES.items():
+        for (words, experiment), base in zip(networks.items(), (SHALLOW, DEEP), strict=True):
+            settings = {"name": f"{words}, rate {rate}", "learning_rate": rate, "epochs": 2}
+            assert experiment == base._replace(**settings)
+            assert len(experiment.neurons_per_layer) == {"one": 2, "ten": 11}[words.split()[0]]
 
 
 @task("4a")
@@ -191,6 +205,57 @@ def test_gradient_rms_has_an_entry_for_each_layer(tiny):
     gradients = backward(Y, forward(X, ws, IMPROVED_SIGMOID), ws, IMPROVED_SIGMOID)
     expected = [math.sqrt((g**2).sum() / g.size) for g in gradients]
     np.testing.assert_allclose(gradient_rms(X, Y, ws, IMPROVED_SIGMOID), expected, rtol=1e-12)
+
+
+@task("4e")
+def test_activation_spread_by_hand():
+    # the activations of two units are (0, 2), (2, 2); then of one (2), (4)
+    X, ws = np.array([[0.0, 1], [1, 1]]), [np.array([[2.0, 0], [0, 2]]), np.ones((2, 1)), np.eye(1)]
+    assert activation_spread(X, ws, RELU).tolist() == [0.5, 1]
+
+
+@task("4e")
+def test_one_more_epoch_starts_from_the_weights_kept_and_at_rest(tiny):
+    X, Y, _ = tiny([])
+    experiment = SHALLOW._replace(neurons_per_layer=(4, 3), epochs=2, batch_size=len(X))
+    run = train(experiment, X, Y, X, Y, seed=5, snapshots_at=[1])
+    (kept,) = run.snapshots.values()
+    gradients = backward(Y, forward(X, kept, IMPROVED_SIGMOID), kept, IMPROVED_SIGMOID)
+    for w, new, g in zip(kept, train_on(run, 1, 0.5, X, Y), gradients, strict=True):
+        np.testing.assert_allclose(new, w - 0.5 * g, rtol=0, atol=2**-17)
+
+
+@task("4e")
+def test_one_more_epoch_takes_all_batches_in_the_order_of_the_seed(tiny):
+    X, Y, _ = tiny([])
+    experiment = SHALLOW._replace(neurons_per_layer=(4, 3), epochs=1, batch_size=2)
+    run = train(experiment, X, Y, X, Y, seed=5, snapshots_at=[0])
+    again, other = (train_on(r, 0, 0.02, X, Y) for r in (run, run._replace(seed=6)))
+    assert all((a == b).all() for a, b in zip(again, train_on(run, 0, 0.02, X, Y), strict=True))
+    assert (again[0] != other[0]).any()
+    last = run._replace(snapshots={0: run.last_weights})
+    assert (train_on(last, 0, 0.02, X, Y)[0] != again[0]).any()
+
+
+@task("4e")
+def test_one_more_epoch_is_measured_before_and_after(tiny):
+    X, Y, _ = tiny([])
+    experiment = SHALLOW._replace(neurons_per_layer=(4, 3), epochs=1, batch_size=2)
+    run = train(experiment, X, Y, X, Y, seed=5, snapshots_at=[2])
+    found = one_more_epoch(run, 2, 0.5, X, Y, 9 * X)
+    assert found.pop("network") == "Task 3c, rate 0.5"
+    expected = []
+    for ws in (run.snapshots[2], train_on(run, 2, 0.5, X, Y)):
+        outputs = forward(X, ws, IMPROVED_SIGMOID)[-1]
+        saturated = saturation(9 * X, ws, IMPROVED_SIGMOID)[0]
+        expected += [cross_entropy_loss(Y, outputs), saturated]
+    assert list(found) == [
+        "training loss before",
+        "layer 1 saturated before",
+        "training loss after",
+        "layer 1 saturated after",
+    ]
+    assert list(found.values()) == pytest.approx(expected, rel=1e-12)
 
 
 @task("4e")

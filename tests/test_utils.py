@@ -22,9 +22,11 @@ from utils import (
     batch_loader,
     load_full_mnist,
     load_unseen_mnist,
+    plot_confusion,
     plot_images,
     plot_layers,
     plot_runs,
+    plot_sweep,
     progress,
     read_idx,
     read_split,
@@ -452,6 +454,7 @@ RUNS = {
     "a": [
         a_run("a", [5, 10, 15], [3, 2, 1.0], [0.1, 0.2, 0.3], [4, 3, 2.0], [0.4, 0.5, 0.6]),
         a_run("a", [5, 10], [1, 1.0], [0.3, 0.4], [2, 2.0], [0.6, 0.9]),
+        a_run("a", [5, 10], [2, 1.5], [0.2, 0.3], [3.6, 2.5], [0.5, 0.7]),
     ],
     "b": [a_run("b", [5], [7.0], [0.8], [9.0], [0.7])],
 }
@@ -460,7 +463,7 @@ RUNS = {
 @task("2c")
 @pytest.mark.parametrize(
     ("panel", "mean"),
-    [(0, [2, 1.5]), (1, [3, 2.5]), (2, [0.2, 0.3]), (3, [0.5, 0.7])],
+    [(0, [2, 1.5]), (1, [3.2, 2.5]), (2, [0.2, 0.3]), (3, [0.5, 0.7])],
     ids=["training loss", "validation loss", "training accuracy", "validation accuracy"],
 )
 def test_curves_are_the_mean_over_the_seeds_up_to_the_first_stop(panel, mean):
@@ -510,12 +513,56 @@ def test_layers_are_numbered_from_one():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0 steps", "9 steps"]
 
 
+@task("4a")
+def test_a_sweep_has_a_line_for_each_loss():
+    losses = {4: {"training": 0.5, "validation": 0.7}, 8: {"training": 0.25, "validation": 0.6}}
+    (ax,) = plot_sweep(losses, ["validation", "training"], "units").axes
+    assert [line.get_label() for line in ax.lines] == ["validation", "training"]
+    assert [line.get_xydata().tolist() for line in ax.lines] == [
+        [[4, 0.7], [8, 0.6]],
+        [[4, 0.5], [8, 0.25]],
+    ]
+    assert ax.get_xlabel() == "units"
+
+
+@task("4b")
+def test_a_confusion_matrix_shades_the_errors_only():
+    counts = np.array([[90, 2], [5, 70]])
+    (ax,) = plot_confusion(counts).axes
+    assert ax.collections[0].get_array().tolist() == [[0, 2], [5, 0]]
+    assert [text.get_text() for text in ax.texts] == ["90", "2", "5", "70"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")
+    assert ax.yaxis_inverted()
+
+
 @task("4b")
 @pytest.mark.parametrize(("count", "rows"), [(8, 1), (9, 2)])
 def test_images_stand_in_rows_of_eight(count, rows):
     figure = plot_images(np.zeros((count, 784)), [f"image {n}" for n in range(count)])
     assert len(figure.axes) == 8 * rows
     assert sum(bool(ax.get_title()) for ax in figure.axes) == count
+
+
+@task("4b")
+@pytest.mark.parametrize(("lowest", "limits"), [(-3.0, (-3, 3)), (0.0, (0, 2))])
+def test_black_is_zero_and_grey_is_where_values_are_negative(lowest, limits):
+    (image,) = plot_images(np.array([[lowest, 2.0] * 392]), ["image"]).axes[0].images
+    assert image.get_clim() == limits
+
+
+@task("2c")
+@pytest.mark.parametrize(
+    ("losses", "ticks"),
+    [([0.3, 1.2], [0.3, 0.5, 0.7, 1]), ([0.002, 2], [0.002, 0.005, 0.01, 0.02, 0.05, 0.1])],
+)
+def test_a_logarithmic_axis_has_ticks_enough_and_not_too_many(losses, ticks):
+    ax = Figure().subplots()
+    ax.plot(losses)
+    utils.set_plain_log(ax)
+    low, high = ax.get_ylim()
+    shown = [round(tick, 9) for tick in ax.get_yticks() if low <= tick <= high]
+    assert shown[: len(ticks)] == ticks
+    assert 4 <= len(shown) <= 10
 
 
 @task("2c")
