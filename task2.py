@@ -271,8 +271,10 @@ def train(
             on_validation(epoch, loss=loss, accuracy=accuracy)
             if should_stop(history.val_loss):
                 break
-    scores = (evaluate(X_train, Y_train, w, experiment.activation) for w in (best_weights, ws))
-    return Run(experiment, seed, epoch, history, best_weights, ws, *scores, snapshots)
+    last = best = evaluate(X_train, Y_train, ws, experiment.activation)
+    if best_weights is not ws:
+        best = evaluate(X_train, Y_train, best_weights, experiment.activation)
+    return Run(experiment, seed, epoch, history, best_weights, ws, best, last, snapshots)
 
 
 def check_gradients(experiment: Experiment, X: Array, Y: Array, seed: int) -> Array:
@@ -311,12 +313,12 @@ def train_all(
     Args:
         experiments: of different names.
         data, snapshots_at: as for `train`, shared by all of them.
-        seeds: one for each run of an experiment.
+        seeds: one for each run of an experiment; without any there are none.
         jobs: processes, as joblib counts them: -1 is one a core; 1 trains in this process.
     Returns:
         The runs of each experiment's name, in the order of the seeds; they do not depend on `jobs`.
     Raises:
-        ValueError: two experiments have one name, or there is no seed.
+        ValueError: two experiments have one name.
         FloatingPointError: one of them diverged.
     """
     runs: dict[str, list[Run]] = {experiment.name: [] for experiment in experiments}
@@ -324,9 +326,7 @@ def train_all(
         raise ValueError(
             f"experiments are {[e.name for e in experiments]}, expected a different name for each"
         )
-    seeds = list(seeds)
-    if not seeds:
-        raise ValueError("seeds is empty, expected one or more")
+    seeds = list(seeds)  # to go through once for each experiment
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
     trainings = [delayed(train)(e, *data, s, snapshots_at) for e in largest_first for s in seeds]
     try:

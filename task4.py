@@ -243,9 +243,7 @@ DEPTHS = {
 }
 RATES = {  # learning rate, words: experiment
     rate: {
-        words: experiment._replace(
-            name=f"{words}, rate {rate}", learning_rate=rate, epochs=SWEPT_EPOCHS
-        )
+        words: experiment._replace(name=f"{words}, rate {rate}", learning_rate=rate, epochs=1)
         for words, experiment in {"one hidden layer": SHALLOW, "ten hidden layers": DEEP}.items()
     }
     for rate in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)

@@ -716,9 +716,14 @@ def test_experiments_of_one_name_are_refused():
 
 
 @task("2c")
-def test_training_without_seeds_is_refused():
-    with pytest.raises(ValueError, match="seeds is empty, expected one or more"):
-        train_all([SMALL], *overfitting(), seeds=iter([]))
+def test_seeds_may_come_from_an_iterator_and_be_none():
+    few = SMALL._replace(epochs=1)
+    runs = train_all([few, few._replace(name="b")], *overfitting(), seeds=iter([2, 1]), jobs=1)
+    assert {name: [run.seed for run in of_one] for name, of_one in runs.items()} == {
+        "small": [2, 1],
+        "b": [2, 1],
+    }
+    assert train_all([few], *overfitting(), seeds=[]) == {"small": []}
 
 
 @task("2c")

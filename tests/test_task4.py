@@ -116,7 +116,7 @@ def test_learning_rates_are_swept_with_one_and_with_ten_layers_in_short_training
     assert list(RATES) == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
     for rate, networks in RATES.items():
         for (words, experiment), base in zip(networks.items(), (SHALLOW, DEEP), strict=True):
-            settings = {"name": f"{words}, rate {rate}", "learning_rate": rate, "epochs": 2}
+            settings = {"name": f"{words}, rate {rate}", "learning_rate": rate, "epochs": 1}
             assert experiment == base._replace(**settings)
             assert len(experiment.neurons_per_layer) == {"one": 2, "ten": 11}[words.split()[0]]
 
