@@ -253,8 +253,6 @@ def invisible(character: str) -> bool:
 
 def code_problems(source: str, known: set[str]) -> Iterator[str]:
     """Check that code uses the task files and NumPy only, and shows no number that was typed."""
-    if found := MARKER.search(source):
-        yield f"speaks of {found[0]}, which nbval may obey"
     if parsed(source) is NOT_PYTHON:
         yield "is not Python, so that nothing in it can be checked"
         return
@@ -338,12 +336,11 @@ def task_names(root: Path) -> set[str]:
     names: set[str] = set()
     for path in root.glob("*.py"):
         for node in parsed(path.read_text(encoding="utf-8")).body:  # a broken file defines nothing
+            is_path = "__file__" in ast.unparse(node)  # by which to read a file
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 names.add(node.name)
-            elif isinstance(node, ast.Assign | ast.AnnAssign) and "__file__" not in ast.unparse(
-                node
-            ):
-                names |= stored_names(ast.walk(node))  # but no path, by which to read a file
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and not is_path:
+                names |= stored_names(ast.walk(node))
     return names
 
 

@@ -264,7 +264,8 @@ TAMPERINGS = {
     "asks_through_a_path": append_source(code, "\nDATA.with_name('assignment2').stat()"),
     "reads_a_file": append_source(code, "\nnp.genfromtxt('claims')"),
     "shows_a_file": append_source(code, "\nMarkdown('README.md')"),
-    "shows_a_page": append_source(code, "\nMarkdown('http' + '://a.b', url='c')"),
+    "shows_a_page": append_source(code, "\nMarkdown('https://a.b')"),
+    "shows_by_keyword": append_source(code, "\nMarkdown(url=mean)"),
     "shows_by_position": append_source(code, "\nMarkdown(None, None, None)"),
     "captures": lambda nb: code(nb).update(source="%%capture\n" + "".join(code(nb)["source"])),
     # numbers that nothing computes
@@ -367,8 +368,8 @@ def test_what_jupyterlab_adds_is_accepted():
     assert problems(notebook) == []
 
 
-@pytest.mark.parametrize("name", ["style_in_output", "html_added"])
-def test_markup_is_refused_even_if_every_rerun_shows_it(name):
+@pytest.mark.parametrize("name", ["style_in_output", "html_added", "empty_cell_with_output"])
+def test_what_hides_or_adds_is_refused_even_if_every_rerun_shows_it(name):
     notebook = copy.deepcopy(STORED)
     TAMPERINGS[name](notebook)
     assert file_problems(notebook, ROOT)
@@ -429,6 +430,7 @@ UNNEEDED = [
     *"open eval exec compile globals locals vars dir id input help hasattr setattr delattr".split(),
     *"breakpoint memoryview quit exit __import__ np.os np.sys np.a.modules np.ctypeslib".split(),
     *"np.f2py np._core np._replaced np.load np.fromfile np.memmap ''.format 11 1.1".split(),
+    *["show?", " !ls", "x = %ls", "x = !ls", ",print np", "print(", "f'{np:# NBVAL_SKIP}'"],
     *["f'{np:11} 11'", "%run ../utils.py", "%load_ext mine", "%autoreload 0", "!ls", "%ls"],
 ]
 NEEDED = [
