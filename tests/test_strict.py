@@ -502,7 +502,7 @@ ASKS = "import os\ntold = [name for name in os.environ if 'PYTEST' in name]\n"
 
 @pytest.fixture(scope="module")
 def nbval_report(tmp_path_factory):
-    """What failed under `pytest --nbval-lax`, by cell, and all that it printed: lax is not."""
+    """What failed, by cell, and all that was printed, by a pytest told to be lax and to split."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "tests").mkdir()
     for name in ("conftest.py", "pyproject.toml", "utils.py", "tests/strict.py", "tests/grades.py"):
@@ -517,8 +517,8 @@ def nbval_report(tmp_path_factory):
         if cell.id in REFUSED:
             REFUSED[cell.id][1](cell)
     nbformat.write(notebook, folder / "small.ipynb")
-    command = [sys.executable, "-m", "pytest", "--nbval-lax", str(folder), "--junitxml=report.xml"]
-    command += ["-p", "no:hypothesispytest"]  # takes its time to start
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-n2", str(folder)]
+    command += ["--junitxml=report.xml", "-p", "no:hypothesispytest"]  # which is slow to start
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     cases = ElementTree.parse(folder / "report.xml").iter("testcase")
     failed = {case.get("name"): case.find("failure") for case in cases}
