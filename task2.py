@@ -34,6 +34,7 @@ VALIDATIONS_PER_EPOCH = 5
 PATIENCE = 50  # validations without improvement before training stops
 SNAP_BITS = 16
 ACCEPTED_RISK = 0.01  # of a difference between two machines, in one run
+MOMENTS = (0, 100, 1250, 5000)  # gradient steps after which weights are kept, to look inside
 EVALUATED_TOGETHER = 1000  # examples whose activations stay in the processor's cache
 
 Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]

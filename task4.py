@@ -208,7 +208,6 @@ def most_confident_mistakes(targets: Array, outputs: Array, count: int) -> npt.N
 TASK_3C = TASK_3[-1]
 BUDGET = network_size(TASK_3C.neurons_per_layer)
 WIDTH_4D = largest_width(BUDGET, hidden_layers=2)
-MOMENTS = (0, 100, 1250, 5000)  # gradient steps after which weights are kept, to look inside
 SWEPT_EPOCHS = 2  # of shorter trainings, which show a trend
 SHALLOW = TASK_3C._replace(change="")
 DEEP = SHALLOW._replace(name="Task 4e", neurons_per_layer=(*[64] * 10, 10), line=("#D55E00", "--"))

@@ -1,3 +1,4 @@
+import ast
 import copy
 import json
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tests.grades import RUBRIC, Result, cell_tasks, file_tasks, grade, sheet_lines
-from tests.strict import KERNELSPEC, LANGUAGE_INFO
+from tests.strict import KERNELSPEC, LANGUAGE_INFO, own_names, parsed, task_names
 
 ROOT = Path(__file__).resolve().parent.parent
 ALL = [
@@ -206,3 +207,22 @@ def test_junit_xml_names_the_tasks(sheets, project):
     cases = ElementTree.parse(project / "report.xml").iter("testcase")
     tasks = [case.find("properties/property[@name='task']") for case in cases]
     assert {found.get("value") for found in tasks if found is not None} == {*TASKS, "3a"}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "later"),
+    [
+        (("1a", "1b", "2a", "2b"), ("task2.py", "task3.py", "task4.py")),
+        (("2c", "2d"), ("task3.py", "task4.py")),
+        (("3a", "3b", "3c"), ("task4.py",)),
+    ],
+)
+def test_cells_need_no_later_task_file_which_may_be_broken(tasks, later, tmp_path):
+    for name in later:
+        shutil.copy(ROOT / name, tmp_path)
+    cells = nbformat.read(ROOT / "assignment2.ipynb", as_version=4).cells
+    mine = [c for c, of in zip(cells, cell_tasks(cells), strict=True) if {*of} & {*tasks}]
+    trees = [parsed(cell.source) for cell in mine if cell.cell_type == "code"]
+    used = {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert len(trees) > 2
+    assert not (used - own_names(cell.source for cell in mine)) & task_names(tmp_path)

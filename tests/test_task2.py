@@ -15,6 +15,7 @@ import task2
 from task2 import (
     ACCEPTED_RISK,
     EVALUATED_TOGETHER,
+    MOMENTS,
     PATIENCE,
     SNAP_BITS,
     VALIDATIONS_PER_EPOCH,
@@ -57,6 +58,7 @@ def test_the_experiment_of_task_2c():
     assert (experiment.learning_rate, experiment.batch_size, experiment.epochs) == (0.1, 32, 50)
     assert (VALIDATIONS_PER_EPOCH, PATIENCE) == (5, 50)
     assert (SNAP_BITS, ACCEPTED_RISK) == (16, 0.01)
+    assert MOMENTS == (0, 100, 1250, 5000)
 
 
 @task("2c")
