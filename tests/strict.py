@@ -17,6 +17,7 @@ from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
+import mistune
 import nbformat
 import numpy as np
 from PIL import Image
@@ -38,18 +39,31 @@ ASSIGNMENT_NUMBERS = {
     *"0.02 0.1 0.9 1.7159 16 32 50 58 59 64 100 128 512 784 789 1000 5000".split(),
     *"0.002 10,000 12 20,000 20,001 60,000 1e-12".split(),
     *"1998 2010 2015".split(),  # years of the references
+    "0,1",  # an interval
 }
-NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e[-+]?\d+)?(?:\s*\\?%)?")
+NUMBER = re.compile(
+    r"\d+(?:[.,\u066b\uff0e]\d+)*(?:e[-+]?\d+)?(?:\s*(?:\\?%|[\uff05\u066a\u2030]))?"
+)
+POINT = re.compile(
+    r"(?<=\d)(?:\{([.,])\}|\\(\.)|(\.)(?:\\[,;:!> ]|[{}~])+)(?=\d)"
+)  # within a number
+LISTED = re.compile(r"(?:\[|\\\{|_\{)\d+(?:,\d+)+(?=\]|\\?\})")  # several, as in [64,10]
 NAMES_WITH_DIGITS = re.compile(r"TDT4265|\b[1-4][a-f]\b")
-JOINED = re.compile(r"\d(?!\}\{)(?:[ *_`~${}]|\\[,;:!> ])+(?:\d|\\?%)")  # read as one number
+JOINED = re.compile(  # pieces that are read as one number
+    r"\d(?!\}\{| \* |\} )(?:[ *_`~${}]|\\[,;:!> _]|\\(?:math|text|relax|[hm]box|hspace)[a-z]*)+"
+    r"(?:\d|\\?%)|\d\[[\d.]+\]\(|\d\]\([^)]*\)\d"
+)
 SPOKEN = re.compile(r"\bper ?cent", re.IGNORECASE)
-MARKUP = re.compile(  # tags, comments, images, code, definitions of links, entities
-    r"</?[a-zA-Z][\w-]*(?=[\s/>]|$)|<[!?]|!\[|```|~~~|^ *\[.*?\]:|&#?\w+;|\n *\n {4}(?! *[-*+\d])",
+MARKUP = re.compile(  # tags, comments, images, fences, entities
+    r"</?[a-zA-Z][\w-]*(?=[\s/][^>]*>|/?>)|^ *</?[a-zA-Z][\w-]*(?=\s|$)|<[!?]|!\[|```|~~~"
+    r"|&#\w+;|&\w{2,};",
     re.MULTILINE,
 )
 TEX = re.compile(  # hides what is written, or shows what is not
-    r"\\(?:unicode|char|style|class|cssId|href|require|[hv]?phantom|(?:text)?color)(?![a-zA-Z])"
+    r"\\(?:unicode|char|style|class|cssId|href|require|[hv]?phantom|(?:text|define)?color"
+    r"|f?colorbox|bbox|mmlToken|(?:math)?[rlc]lap|toggle|texttip|enclose)(?![a-zA-Z])"
 )
+FOREIGN = re.compile(r"[^\x00-\x7fæøåÆØÅ\u0391-\u03c9]")  # nor Greek: may look like other letters
 MARKER = re.compile(r"nbval|pytest", re.IGNORECASE)
 
 MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run \w+\.py")
@@ -61,12 +75,24 @@ POURED = {"Markdown", "display", "np"}  # what else %run brings into the noteboo
 NOT_OWN = {*dir(builtins), "In", "Out", "get_ipython"} - BUILTINS
 UNSAFE_ATTRIBUTE = re.compile(
     r"_(?!replace$|asdict$|fields$)"
-    r"|(os|sys|modules|ctypeslib|f2py|lib|ma|testing|polynomial|fft|rec|char|strings|emath)$"
+    r"|(os|sys|modules|re|enum|bltns|operator|warnings|ctypes(lib)?|f2py|lib|core|ma|testing)$"
+    r"|(polynomial|fft|rec|char|strings|emath|mtrand|bit_generator|filename|url|reload)$"
     r"|load|from(file|regex)|genfromtxt|memmap|format|save|dump|tofile|show_|(gi|cr|ag|tb|f)_"
 )
+SHOWN = {
+    *"text/plain text/markdown text/latex text/html image/png image/jpeg image/svg+xml".split(),
+    "application/pdf",
+}
 FORMAT = re.compile(r"[<>^]?[-+]?\d*[,_]?(\.\d+)?[a-zA-Z%]?")
-INSPECTED = {"editable": True, "slideshow": {"slide_type": ""}, "tags": []}  # by JupyterLab
-COLOURS = re.compile(rb"gAMA|cHRM|iCCP|cICP|mDCV|cLLI|eXIf")  # in a PNG, they change what is seen
+EDITED = {  # metadata of JupyterLab and VS Code that change nothing
+    "editable": True,
+    "slideshow": {"slide_type": ""},
+    "tags": [],
+    "vscode": {"languageId": "python"},
+}
+SEEN = (
+    b"gAMA cHRM iCCP cICP mDCV cLLI eXIf acTL".split()
+)  # chunks of a PNG that change what is seen
 
 
 def merge_streams(outputs: list) -> list:
@@ -141,9 +167,23 @@ def read_picture(data: str) -> tuple[tuple, np.ndarray]:
     """Return what else decides how a base64 image is seen, and its pixels [height, width, 4]."""
     file = base64.b64decode("".join(data.split()), validate=True)
     image = Image.open(io.BytesIO(file))
-    colours = COLOURS.findall(file.partition(b"IDAT")[0])
-    kind = image.format, image.mode.startswith("I"), getattr(image, "n_frames", 1), colours
+    kind = (
+        image.format,
+        image.mode.startswith("I"),
+        getattr(image, "n_frames", 1),
+        seen_chunks(file),
+    )
     return kind, np.asarray(image.convert("RGBA"), int)
+
+
+def seen_chunks(file: bytes) -> list[bytes]:
+    """Return the chunks of a PNG, beside those of its pixels, that change how it is seen."""
+    found, at = [], 8
+    while at < len(file):  # of each: length, kind, content, checksum
+        end = at + 12 + int.from_bytes(file[at : at + 4])
+        found += [file[at:end]] if file[at + 4 : at + 8] in SEEN else []
+        at = end
+    return found
 
 
 def file_problems(notebook: dict, root: Path) -> list[str]:
@@ -174,7 +214,7 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
                 found.append("is empty, expected no outputs and no execution count")
         else:
             found += prose_problems(source)
-        problems += [f"cell {number} ({cell['id']}): {text}" for text in found]
+        problems += [f"cell {number} ({cell.get('id')}): {text}" for text in found]
     return problems
 
 
@@ -196,7 +236,7 @@ def cell_problems(cell: dict) -> Iterator[str]:
         yield f"is a {cell['cell_type']} cell, expected code or markdown"
     if "attachments" in cell:
         yield f"has attachments {sorted(cell['attachments'])}, expected none"
-    metadata = {k: v for k, v in cell["metadata"].items() if INSPECTED.get(k) != v}
+    metadata = {k: v for k, v in cell["metadata"].items() if EDITED.get(k) != v}
     times = metadata.pop("execution", {}).values()  # which nbconvert records
     if metadata or not all(map(TIMESTAMP.fullmatch, times)):
         yield f"metadata is {cell['metadata']}, expected none"
@@ -210,6 +250,8 @@ def executed_problems(cell: dict, count: int) -> Iterator[str]:
         if output["output_type"] == "error" or output.get("name") == "stderr":
             yield f"holds {describe(output)}, expected no complaint"
         data = output.get("data", {})
+        if unknown := data.keys() - SHOWN:
+            yield f"shows {', '.join(sorted(unknown))}, which may do more than show"
         if any(data.get("text/html", "")) or MARKUP.search("".join(data.get("text/markdown", ""))):
             yield "shows markup, which may hide or change more than its output"
         if output.get("execution_count", count) != count:
@@ -219,16 +261,30 @@ def executed_problems(cell: dict, count: int) -> Iterator[str]:
 def prose_problems(source: str) -> Iterator[str]:
     """Check that a cell of text holds no numbers, pictures or code of its own."""
     yield from text_problems(source)
-    nodes = list(ast.walk(parsed(source)))
-    statements = any(
-        isinstance(node, ast.stmt) and not isinstance(node, ast.Expr) for node in nodes
-    )
-    if statements or any(isinstance(node, ast.Call) for node in nodes):
-        yield "is code in a cell of text, so that nothing runs it"
+    yield from block_problems(source)
+    for node in ast.walk(parsed(source)):
+        is_label = isinstance(node, ast.AnnAssign) and node.value is None  # "Answer: momentum"
+        is_statement = isinstance(node, ast.stmt) and not isinstance(node, ast.Expr)
+        if isinstance(node, ast.Call) or (is_statement and not is_label):
+            yield "is code in a cell of text, so that nothing runs it"
+            return
+
+
+def block_problems(source: str) -> Iterator[str]:
+    """Check that Markdown has no code block, which looks like an output, and defines no link."""
+    blocks, state = mistune.create_markdown(renderer=None).parse(source)
+    if state.env["ref_links"]:
+        yield f"defines {', '.join(state.env['ref_links'])}, which nobody sees"
+    while blocks:
+        block = blocks.pop()
+        blocks += block.get("children", [])
+        if block["type"] == "block_code":
+            yield f"has a block of code, {block['raw'].strip()!r}: expected text and mathematics"
 
 
 def text_problems(text: str) -> Iterator[str]:
     """Check text that a reader sees as it was typed."""
+    text = unicodedata.normalize("NFC", text)
     if found := MARKUP.search(text):
         yield f"has markup, {found[0].strip()!r}: expected Markdown text and mathematics"
     if found := MARKER.search(text):
@@ -239,6 +295,7 @@ def text_problems(text: str) -> Iterator[str]:
         yield f"has unprintable characters {sorted(strange)}"
     if found := JOINED.search(text) or SPOKEN.search(text):
         yield f"states {found[0]}, which is typed: expected a cell that computes and shows it"
+    text = LISTED.sub("", POINT.sub(r"\1\2\3", text))
     digits = [c for c in text if c.isnumeric() and not c.isascii()]
     for number in NUMBER.findall(NAMES_WITH_DIGITS.sub("", text)) + digits:
         if number not in ASSIGNMENT_NUMBERS:
@@ -262,6 +319,8 @@ def code_problems(source: str, known: set[str]) -> Iterator[str]:
     for token in tokenize.generate_tokens(io.StringIO(without_magics(source)).readline):
         if token.type == tokenize.COMMENT:
             yield from text_problems(token.string)
+        elif token.type == tokenize.NAME and FOREIGN.search(token.string):
+            yield f"has the name {token.string}, with letters that may look like others"
     nodes = list(ast.walk(parsed(source)))
     formats = {
         id(part)
@@ -281,7 +340,7 @@ def code_problems(source: str, known: set[str]) -> Iterator[str]:
                 yield f"matches .{name}, which a report does not need"
             case ast.Constant(value=str(text)):
                 if id(node) not in formats or not FORMAT.fullmatch(text):
-                    yield from text_problems(text)
+                    yield from text_problems(text.replace("\t", " "))
             case ast.Constant(value=bytes() | int() | float() | complex() as number):
                 if not (isinstance(number, bool) or is_stated(number)):
                     yield f"has {number}, which is typed: expected a name from the task files"
@@ -302,7 +361,7 @@ def file_name_problems(source: str, root: Path) -> Iterator[str]:
         match node:
             case ast.keyword(arg="filename" | "url" | "raw"):
                 yield f"gives {node.arg}, which may show what nothing computes"
-            case ast.Call(func=ast.Name(id="Markdown"), args=[_, _, *_]):
+            case ast.Call(func=ast.Name(id="Markdown"), args=[_, _, *_] | [ast.Starred(), *_]):
                 yield "gives Markdown more than a text, which may show what nothing computes"
             case ast.Constant(value=str(text)) if text.startswith("http") or names_file(root, text):
                 yield f"names {text}, which Markdown would show"

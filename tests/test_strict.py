@@ -24,6 +24,7 @@ from tests.strict import (
     file_problems,
     output_differences,
     own_names,
+    prose_problems,
     text_problems,
 )
 
@@ -110,6 +111,17 @@ def png_with_chunk(notebook: dict, kind: bytes, content: bytes) -> None:
     data["image/png"] = base64.b64encode(file).decode()
 
 
+def png_with_comment(notebook: dict) -> None:
+    """Hide a chunk behind one that holds the name of the pixels' chunk."""
+    png_with_chunk(notebook, b"tEXt", b"IDAT")
+    data = output_with(notebook, "image/png")["data"]
+    before, mark, after = base64.b64decode(data["image/png"]).rpartition(b"tEXtIDAT")
+    chunk = b"gAMA" + (10).to_bytes(4)
+    gamma = (4).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4)
+    file = before + mark + after[:4] + gamma + after[4:]
+    data["image/png"] = base64.b64encode(file).decode()
+
+
 def convert_picture(notebook: dict, kind: str) -> None:
     file = io.BytesIO()
     picture(notebook).save(file, kind)
@@ -167,6 +179,7 @@ TAMPERINGS = {
     "png_rotated": lambda nb: png_with_chunk(
         nb, b"eXIf", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0"
     ),
+    "png_with_hidden_gamma": png_with_comment,
     "png_not_base64": lambda nb: replace(nb, "image/png", "iVBOR", "!iVBOR"),
     # order, additions, removals
     "outputs_reversed": lambda nb: cell_with(nb, "image/png")["outputs"].reverse(),
@@ -262,10 +275,15 @@ TAMPERINGS = {
     "asks_by_pattern": append_source(code, "\nmatch np:\n    case object(os=found): found"),
     "asks_by_frame": append_source(code, "\n(x for x in []).gi_frame.f_builtins"),
     "asks_through_a_path": append_source(code, "\nDATA.with_name('assignment2').stat()"),
+    "asks_through_cython": append_source(code, "\nnp.random.bit_generator.re.enum"),
+    "asks_by_operator": append_source(code, "\nnp.random.mtrand.operator"),
+    "asks_by_like_letters": append_source(code, "\nmeаn = 1"),  # noqa: RUF001
     "reads_a_file": append_source(code, "\nnp.genfromtxt('claims')"),
     "shows_a_file": append_source(code, "\nMarkdown('README.md')"),
     "shows_a_page": append_source(code, "\nMarkdown('https://a.b')"),
     "shows_by_keyword": append_source(code, "\nMarkdown(url=mean)"),
+    "shows_by_star": append_source(code, "\nMarkdown(*[None, None, mean])"),
+    "shows_by_attribute": append_source(code, "\nMarkdown('').filename"),
     "shows_by_position": append_source(code, "\nMarkdown(None, None, None)"),
     "captures": lambda nb: code(nb).update(source="%%capture\n" + "".join(code(nb)["source"])),
     # numbers that nothing computes
@@ -286,6 +304,12 @@ TAMPERINGS = {
     "number_in_pieces": append_source(prose, " $0.9\\,7 1$"),
     "number_by_entity": append_source(prose, " 0.9&#55;"),
     "number_by_command": append_source(prose, " $\\unicode{x37}$"),
+    "number_in_boxes": append_source(prose, r" $0.9\mathrm{7}$"),
+    "number_in_link": append_source(prose, " 0.9[7](https://a.b)"),
+    "number_with_escaped_point": append_source(prose, r" 9\.7"),
+    "number_with_braced_point": append_source(prose, " $9{,}7$"),
+    "number_with_wide_point": append_source(prose, " 9．7"),  # noqa: RUF001
+    "percent_in_wide_letters": append_source(prose, " 9 ％"),  # noqa: RUF001
     "percent_in_words": append_source(prose, " It is ninety-seven per cent."),
     "percent_apart": append_source(prose, " It is 5$\\%$."),
     # cells
@@ -296,6 +320,10 @@ TAMPERINGS = {
     "fence_in_prose": append_source(prose, "\n```\nresult\n```"),
     "fence_in_quote": append_source(prose, "\n\n> ```\n> result\n> ```"),
     "indented_code": append_source(prose, "\n\n    result"),
+    "indented_code_first": lambda nb: prose(nb).update(source="    Accuracy: all agree"),
+    "indented_code_in_quote": append_source(prose, "\n\n>     True"),
+    "definition_in_quote": append_source(prose, "\n\n> [//]: # (hidden)"),
+    "box_in_prose": append_source(prose, r" $\colorbox{black}{hidden}$"),
     "instruction_in_prose": append_source(prose, "\n<? hidden ?>"),
     "definition_in_prose": append_source(prose, "\n\n[//]: # (hidden)"),
     "phantom_in_prose": append_source(prose, " $\\phantom{hidden}$"),
@@ -304,6 +332,9 @@ TAMPERINGS = {
     "accent_in_prose": append_source(prose, "\u0336"),
     "empty_cell_with_output": lambda nb: nb["cells"].append(
         nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("stream", text="passed")])
+    ),
+    "script_in_output": append_output(
+        nbformat.v4.new_output("display_data", {"application/javascript": "document.body.remove()"})
     ),
     "style_in_output": append_output(
         nbformat.v4.new_output("display_data", {"text/markdown": "<style>p {}</style>"})
@@ -360,15 +391,17 @@ def test_picture_rounded_otherwise_is_accepted(difference, accepted):
     assert (problems(notebook) == []) == accepted
 
 
-def test_what_jupyterlab_adds_is_accepted():
+def test_what_editors_add_is_accepted():
     notebook = copy.deepcopy(STORED)
-    inspected = {"editable": True, "slideshow": {"slide_type": ""}, "tags": []}
-    prose(notebook)["metadata"] = inspected
+    prose(notebook)["metadata"] = {"editable": True, "slideshow": {"slide_type": ""}, "tags": []}
+    code(notebook)["metadata"] = {"vscode": {"languageId": "python"}}
     notebook["cells"].append(nbformat.v4.new_code_cell())
     assert problems(notebook) == []
 
 
-@pytest.mark.parametrize("name", ["style_in_output", "html_added", "empty_cell_with_output"])
+@pytest.mark.parametrize(
+    "name", ["style_in_output", "script_in_output", "html_added", "empty_cell_with_output"]
+)
 def test_what_hides_or_adds_is_refused_even_if_every_rerun_shows_it(name):
     notebook = copy.deepcopy(STORED)
     TAMPERINGS[name](notebook)
@@ -437,10 +470,15 @@ NEEDED = [
     *["%run utils.py", "np.mean", "[]._replace", "True", "f'{np:11}'", "print('1e-12, 10,000')"],
     "display(Markdown('Task 4a of TDT4265'))",
     *["np.random.default_rng(1)", "np._asdict()", "20_000", "def f(): f()", "f'{np:,.2f}{np:>8}'"],
+    'def f(x):\n    """Return x.\n\n    Args:\n        x: it.\n    """',
+    "print('a', sep='\\t')",
     "try:\n    1\nexcept ValueError as error:\n    error",
 ]
 READ = [
     r"With $i<j$ and $0 < x$, $\frac{2}{3}$, $\begin{aligned} a &= 1; \\ 0 & 1 \end{aligned}$.",
+    r"$[0,1]$, $[64,10]$, $w_{1,2}$, $20{,}000$, $i<j \le n$, $0<x < 1$, 2 * 3.",
+    r"R&D; $\frac{1}{2} x$ and $\mathcal{N}(0,1)$.",
+    "Mu\u0308ller: the answer\n\n1. one\n\n    continued",
     "- 1\n- 2\n    - a list\n\n    - in a list\n\n| 1 | 2 |\n|---|---|",
 ]
 
@@ -452,7 +490,11 @@ def test_typed_text_is_refused(text):
 
 @pytest.mark.parametrize("text", READ)
 def test_text_and_mathematics_are_accepted(text):
-    assert not list(text_problems(text))
+    assert not list(prose_problems(text))
+
+
+def test_a_label_is_no_code():
+    assert not list(prose_problems("Answer: momentum"))
 
 
 @pytest.mark.parametrize("source", UNNEEDED)
