@@ -144,9 +144,9 @@ def spread(values: Array) -> str:
 
     Infinite is what never happened, as `steps_until` returns it.
     """
-    happened = np.isfinite(values).sum()
-    if happened < len(values):
-        return f"in {happened} of {len(values)} seeds" if happened else "never"
+    happened = np.isfinite(values)
+    if not happened.all():
+        return f"in {happened.sum()} of {len(values)} seeds" if happened.any() else "never"
     digits = shown_digits(values)
     std = f"\u00a0±\u00a0{np.std(values, ddof=1):,.{digits}f}" if len(set(values)) > 1 else ""
     return f"{np.mean(values):,.{digits}f}{std}"

@@ -238,7 +238,7 @@ def test_one_more_epoch_takes_all_batches_in_the_order_of_the_seed(tiny):
 @task("4e")
 def test_one_more_epoch_is_measured_before_and_after(tiny):
     X, Y, _ = tiny([])
-    experiment = SHALLOW._replace(neurons_per_layer=(4, 3), epochs=1, batch_size=2)
+    experiment = SHALLOW._replace(neurons_per_layer=(4, 4, 3), epochs=1, batch_size=2)
     run = train(experiment, X, Y, X, Y, seed=5, snapshots_at=[2])
     found = one_more_epoch(run, 2, 0.5, X, Y, 9 * X)
     assert found.pop("network") == "Task 3c, rate 0.5"
