@@ -112,10 +112,8 @@ def one_more_epoch(
     Args:
         X_val: inputs [N, inputs] on which to look at the hidden units.
     """
-    f, measures = (
-        run.experiment.activation,
-        {"network": f"{run.experiment.name}, rate {learning_rate}"},
-    )
+    f = run.experiment.activation
+    measures: dict[str, Any] = {"network": f"{run.experiment.name}, rate {learning_rate}"}
     ends = {"before": run.snapshots[step], "after": train_on(run, step, learning_rate, X, Y)}
     for when, ws in ends.items():
         measures[f"training loss {when}"] = evaluate(X, Y, ws, f)[0]

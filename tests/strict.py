@@ -44,9 +44,9 @@ ASSIGNMENT_NUMBERS = {
 NUMBER = re.compile(
     r"\d+(?:[.,\u066b\uff0e]\d+)*(?:e[-+]?\d+)?(?:\s*(?:\\?%|[\uff05\u066a\u2030]))?"
 )
-POINT = re.compile(
+POINT = re.compile(  # within a number
     r"(?<=\d)(?:\{([.,])\}|\\(\.)|(\.)(?:\\[,;:!> ]|[{}~])+)(?=\d)"
-)  # within a number
+)
 LISTED = re.compile(r"(?:\[|\\\{|_\{)\d+(?:,\d+)+(?=\]|\\?\})")  # several, as in [64,10]
 NAMES_WITH_DIGITS = re.compile(r"TDT4265|\b[1-4][a-f]\b")
 JOINED = re.compile(  # pieces that are read as one number
@@ -90,9 +90,8 @@ EDITED = {  # metadata of JupyterLab and VS Code that change nothing
     "tags": [],
     "vscode": {"languageId": "python"},
 }
-SEEN = (
-    b"gAMA cHRM iCCP cICP mDCV cLLI eXIf acTL".split()
-)  # chunks of a PNG that change what is seen
+# chunks of a PNG that change what is seen
+SEEN = b"gAMA cHRM iCCP cICP mDCV cLLI eXIf acTL".split()
 
 
 def merge_streams(outputs: list) -> list:
@@ -295,7 +294,7 @@ def text_problems(text: str) -> Iterator[str]:
         yield f"has unprintable characters {sorted(strange)}"
     if found := JOINED.search(text) or SPOKEN.search(text):
         yield f"states {found[0]}, which is typed: expected a cell that computes and shows it"
-    text = LISTED.sub("", POINT.sub(r"\1\2\3", text))
+    text = LISTED.sub(lambda several: several[0].replace(",", ", "), POINT.sub(r"\1\2\3", text))
     digits = [c for c in text if c.isnumeric() and not c.isascii()]
     for number in NUMBER.findall(NAMES_WITH_DIGITS.sub("", text)) + digits:
         if number not in ASSIGNMENT_NUMBERS:

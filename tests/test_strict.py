@@ -454,6 +454,8 @@ def test_recorded_times_are_accepted(time, accepted):
 
 
 TYPED = [
+    "$[97,12]$",
+    r"\{0,97\}",
     "1 %",
     "a\tb",
     "a\n ```",
