@@ -3,15 +3,15 @@
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing
-from itertools import groupby
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, groupby, pairwise
 from multiprocessing import parent_process
 from threading import Thread
 from time import sleep
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
@@ -205,11 +205,56 @@ def descend(
     """Yield the weights after every gradient step of all epochs, and its batch's Y and outputs."""
     vs = [np.zeros_like(w) for w in ws]
     np.empty(4_000_000)  # freed at once: from then on glibc keeps freed memory of up to this size
-    with threadpool_limits(limits=1, user_api="blas"):  # matrices this small gain nothing from more
-        for _ in range(experiment.epochs):
-            for x, y in batch_loader(X, Y, experiment.batch_size, rng):
-                ws, vs, outputs = train_step(x, y, ws, vs, experiment)
-                yield ws, y, outputs
+    for _ in range(experiment.epochs):
+        for x, y in batch_loader(X, Y, experiment.batch_size, rng):
+            ws, vs, outputs = train_step(x, y, ws, vs, experiment)
+            yield ws, y, outputs
+
+
+class Checkpoint(NamedTuple):
+    """What a training has reached when it is time to validate."""
+
+    step: int
+    epoch: int  # begun
+    ws: Weights
+    train_scores: tuple[float, float]  # loss and accuracy of the batches since the one before
+    snapshots: dict[int, Weights]
+
+
+def checkpoints(
+    experiment: Experiment,
+    initial: Weights,
+    X: Array,
+    Y: Array,
+    rng: np.random.Generator,
+    snapshots_at: Collection[int],
+) -> Iterator[Checkpoint]:
+    """Yield what `descend` has reached, `VALIDATIONS_PER_EPOCH` times an epoch."""
+    batches_per_epoch = -(-len(X) // experiment.batch_size)
+    snapshots = {0: initial} if 0 in snapshots_at else {}
+    batches = []
+    for step, (ws, *batch) in enumerate(descend(experiment, initial, X, Y, rng), start=1):
+        batches.append(batch)
+        if step in snapshots_at:
+            snapshots = {**snapshots, step: ws}
+        if step * VALIDATIONS_PER_EPOCH % batches_per_epoch < VALIDATIONS_PER_EPOCH:
+            seen = [np.vstack(arrays) for arrays in zip(*batches, strict=True)]
+            batches.clear()
+            scores = cross_entropy_loss(*seen), calculate_accuracy(*seen)
+            yield Checkpoint(step, -(-step // batches_per_epoch), ws, scores, snapshots)
+
+
+def with_results(
+    function: Callable[[Any], Any], items: Iterable, overlap: bool
+) -> Iterator[tuple[Any, Any]]:
+    """Yield every item and function(item), if `overlap` computed while the next item is made."""
+    if not overlap:
+        yield from ((item, function(item)) for item in items)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        submitted = ((item, thread.submit(function, item)) for item in items)
+        for (item, result), _ in pairwise(chain(submitted, [None])):
+            yield item, result.result()
 
 
 def train(
@@ -221,6 +266,7 @@ def train(
     seed: int,
     snapshots_at: Collection[int] = (),
     on_validation: Callable[..., None] = lambda epoch, **measures: None,
+    overlap: bool = False,
 ) -> Run:
     """Train until the epochs are over or the validation loss has stopped improving.
 
@@ -231,6 +277,8 @@ def train(
         seed: of the initial weights and of the order of the examples.
         snapshots_at: gradient steps after which the weights are kept, 0 for the initial ones.
         on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
+        overlap: validate in a second thread while training goes on, which takes the time of the
+            longer of the two where a core is to spare; the results are the same.
     Raises:
         ValueError: no epoch, no validation example, or an impossible batch size.
         FloatingPointError: the loss is no longer a finite number.
@@ -242,40 +290,34 @@ def train(
     batch_loader(X_train, Y_train, experiment.batch_size)  # says at once what is wrong with them
     rng = np.random.default_rng(seed)
     drawn = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X_train.shape[1])
-    initial = best_weights = [snap(w) for w in drawn]  # the normal distribution rests on libm
-    snapshots = {0: initial} if 0 in snapshots_at else {}
-    batches_per_epoch = -(-len(X_train) // experiment.batch_size)
-    batches, records = [], []
+    initial = [snap(w) for w in drawn]  # the normal distribution rests on libm
+    reached = checkpoints(experiment, initial, X_train, Y_train, rng, snapshots_at)
 
-    with closing(descend(experiment, initial, X_train, Y_train, rng)) as steps:
-        for step, (ws, *batch) in enumerate(steps, start=1):
-            batches.append(batch)
-            if step in snapshots_at:
-                snapshots[step] = ws
-            if step * VALIDATIONS_PER_EPOCH % batches_per_epoch >= VALIDATIONS_PER_EPOCH:
-                continue
-            epoch = -(-step // batches_per_epoch)
-            loss, accuracy = evaluate(X_val, Y_val, ws, experiment.activation)
+    def validate(checkpoint: Checkpoint) -> tuple[float, float]:
+        return evaluate(X_val, Y_val, checkpoint.ws, experiment.activation)
+
+    records = []
+    with threadpool_limits(limits=1, user_api="blas"):  # matrices this small gain nothing from more
+        for at, (loss, accuracy) in with_results(validate, reached, overlap):
             if not np.isfinite(loss):
                 raise FloatingPointError(
-                    f"{experiment.label}: validation loss is {loss} after {step} steps, expected a "
-                    f"finite number: lower the learning rate {experiment.learning_rate}, unless "
-                    "the inputs are not finite"
+                    f"{experiment.label}: validation loss is {loss} after {at.step} steps, "
+                    f"expected a finite number: lower the learning rate "
+                    f"{experiment.learning_rate}, unless the inputs are not finite"
                 )
-            seen = [np.vstack(arrays) for arrays in zip(*batches, strict=True)]
-            batches.clear()
-            scores = cross_entropy_loss(*seen), calculate_accuracy(*seen), loss, accuracy
-            records.append((step, *scores))
+            records.append((at.step, *at.train_scores, loss, accuracy))
             history = History(*np.array(records).T)
             if history.best == len(records) - 1:
-                best_weights = ws
-            on_validation(epoch, loss=loss, accuracy=accuracy)
+                best = at
+            on_validation(at.epoch, loss=loss, accuracy=accuracy)
             if should_stop(history.val_loss):
                 break
-    last = best = evaluate(X_train, Y_train, ws, experiment.activation)
-    if best_weights is not ws:
-        best = evaluate(X_train, Y_train, best_weights, experiment.activation)
-    return Run(experiment, seed, epoch, history, best_weights, ws, best, last, snapshots)
+        last_train = best_train = evaluate(X_train, Y_train, at.ws, experiment.activation)
+        if best is not at:
+            best_train = evaluate(X_train, Y_train, best.ws, experiment.activation)
+    return Run(
+        experiment, seed, at.epoch, history, best.ws, at.ws, best_train, last_train, at.snapshots
+    )
 
 
 def check_gradients(experiment: Experiment, X: Array, Y: Array, seed: int) -> Array:
@@ -329,7 +371,9 @@ def train_all(
         )
     seeds = list(seeds)  # to go through once for each experiment
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
-    trainings = [delayed(train)(e, *data, s, snapshots_at) for e in largest_first for s in seeds]
+    pairs = [(experiment, seed) for experiment in largest_first for seed in seeds]
+    overlap = len(pairs) < 2 * effective_n_jobs(jobs)
+    trainings = [delayed(train)(e, *data, s, snapshots_at, overlap=overlap) for e, s in pairs]
     try:
         with progress("runs", len(trainings)) as show:
             finished = Parallel(jobs, return_as="generator", initializer=end_with_parent)(trainings)

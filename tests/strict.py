@@ -36,7 +36,7 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 # what the assignment itself states: all other numbers must be computed by the cell that shows them
 ASSIGNMENT_NUMBERS = {
     *map(str, range(11)),
-    *"0.02 0.1 0.9 1.7159 16 32 50 58 59 64 100 128 512 784 789 1000 5000".split(),
+    *"0.02 0.1 0.9 1.7159 16 32 50 58 59 64 100 128 784 789 1000 5000".split(),
     *"0.002 10,000 12 20,000 20,001 60,000 1e-12".split(),
     *"1998 2010 2015".split(),  # years of the references
     "0,1",  # an interval

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import joblib
@@ -297,25 +298,30 @@ SEQUENCES = {  # losses, validations until the stop, the best of them (from 1)
 
 
 @task("2c")
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize("name", SEQUENCES)
-def test_training_stops_and_restores_the_best_weights(name):
+def test_training_stops_and_restores_the_best_weights(name, overlap):
     losses, stop, best = SEQUENCES[name]
-    run = train(scripted(losses), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0)
+    data = *ONE_EXAMPLE, *ONE_EXAMPLE
+    run = train(scripted(losses), *data, seed=0, snapshots_at=range(1, 201), overlap=overlap)
     np.testing.assert_allclose(run.history.val_loss, losses[:stop], rtol=1e-12)
     assert run.history.best + 1 == best
     assert run.best_weights[0][1].tolist() == [best, best]
     assert run.last_weights[0][1].tolist() == [stop, stop]
+    assert list(run.snapshots) == list(range(1, stop + 1))
+    assert run.epochs == stop
 
 
 @task("2c")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("after", [0, 1, 7])
-def test_divergence_is_an_error_that_says_when_and_what_to_do(bad, after):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_divergence_is_an_error_that_says_when_and_what_to_do(bad, after, overlap):
     losses = [2.0, 1, 3, 2, 1, 2, 3][:after] + [bad] * 60
     named = rf"scripted \[2\].*loss is nan after {after + 1} steps, expected.*learning rate 0.1"
     with pytest.raises(FloatingPointError, match=named):
-        train(scripted(losses), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0)
+        train(scripted(losses), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0, overlap=overlap)
 
 
 @task("2c")
@@ -515,17 +521,50 @@ def test_every_validation_is_announced():
 
 
 @task("2c")
-def test_training_uses_one_blas_thread():
+@pytest.mark.parametrize("overlap", [False, True])
+def test_training_and_validation_use_one_blas_thread(overlap, monkeypatch):
     threads = []
 
-    def count_threads(ws, vs, gradients, learning_rate):
-        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-        threads.extend(pool["num_threads"] for pool in pools)
+    def counting(function):
+        def count(*args):
+            pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+            threads.append([pool["num_threads"] for pool in pools])
+            return function(*args)
+
+        return count
+
+    monkeypatch.setattr(task2, "evaluate", counting(evaluate))
+    experiment, _ = watched(counting(gradient_descent))
+    with threadpool_limits(limits=2, user_api="blas"):
+        train(experiment, *identity(5), *identity(5), seed=0, overlap=overlap)
+    assert len(threads) > 6  # three steps, three validations
+    assert all(set(pools) == {1} for pools in threads)
+
+
+@task("2c")
+def test_an_overlapped_run_goes_on_while_it_is_validated(monkeypatch):
+    second_step = Event()
+
+    def update(ws, vs, gradients, learning_rate):
+        if len(seen) == 2:
+            second_step.set()
         return ws, vs
 
-    with threadpool_limits(limits=2, user_api="blas"):
-        train(watched(count_threads, epochs=1)[0], *identity(5), *identity(5), seed=0)
-    assert set(threads) == {1}
+    def patient(*args):
+        assert second_step.wait(timeout=60)
+        return evaluate(*args)
+
+    monkeypatch.setattr(task2, "evaluate", patient)
+    experiment, seen = watched(update)
+    train(experiment, *identity(5), *identity(5), seed=0, overlap=True)
+    assert len(seen) == 3
+
+
+@task("2c")
+def test_a_failed_validation_is_the_error_of_an_overlapped_run(monkeypatch):
+    monkeypatch.setattr(task2, "evaluate", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(watched()[0], *identity(5), *identity(5), seed=0, overlap=True)
 
 
 @task("2c")
@@ -612,6 +651,29 @@ def test_equal_seeds_give_equal_runs_whatever_ran_between(small_run):
     train(SMALL._replace(neurons_per_layer=(4, 4, 3)), *overfitting(1), seed=5)
     np.random.seed(5)  # noqa: NPY002
     assert_equal_runs(train(SMALL, *overfitting(), seed=3), small_run)
+
+
+@task("2c")
+def test_overlapping_changes_no_bit(small_run):
+    assert_equal_runs(train(SMALL, *overfitting(), seed=3, overlap=True), small_run)
+
+
+@task("2c")
+@pytest.mark.parametrize(
+    ("runs", "cores", "expected"), [(1, 1, True), (3, 2, True), (4, 2, False), (2, 1, False)]
+)
+def test_runs_overlap_where_they_would_leave_cores_idle(runs, cores, expected, monkeypatch):
+    asked = []
+
+    def train(experiment, *data, overlap):
+        asked.append(overlap)
+        return small._replace(seed=data[-2])
+
+    small = task2.train(SMALL._replace(epochs=1), *overfitting(), seed=0)
+    monkeypatch.setattr(task2, "train", train)
+    monkeypatch.setattr(task2, "effective_n_jobs", lambda jobs: cores * jobs)
+    train_all([SMALL], *overfitting(), seeds=range(runs), jobs=1)
+    assert asked == [expected] * runs
 
 
 @task("2c")

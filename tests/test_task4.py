@@ -105,13 +105,13 @@ def test_parameters_of_each_topology(layers, parameters):
 def test_ten_layers_are_also_tried_with_plain_sigmoids_and_a_lower_learning_rate():
     named = {"name": "", "change": "", "line": None}
     plain = DEEP._replace(**named, activation=SIGMOID, epochs=2)
-    slow = DEEP._replace(**named, learning_rate=0.002, epochs=8)
+    slow = DEEP._replace(**named, learning_rate=0.002, epochs=6)
     assert [e._replace(**named) for e in (DEEP_SIGMOID, DEEP_SLOW)] == [plain, slow]
 
 
 @task("4e")
 def test_learning_rates_are_swept_with_one_and_with_ten_layers_in_short_trainings():
-    assert list(RATES) == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05]
+    assert list(RATES) == [0.002, 0.005, 0.01, 0.02, 0.05]
     for rate, networks in RATES.items():
         for (words, experiment), base in zip(networks.items(), (SHALLOW, DEEP), strict=True):
             settings = {"name": f"{words}, rate {rate}", "learning_rate": rate, "epochs": 1}
@@ -121,7 +121,7 @@ def test_learning_rates_are_swept_with_one_and_with_ten_layers_in_short_training
 
 @task("4a")
 def test_widths_are_swept_by_doubling_them_in_short_trainings():
-    assert list(WIDTHS) == [4, 8, 16, 32, 64, 128, 256, 512]
+    assert list(WIDTHS) == [4, 8, 16, 32, 64, 128, 256]
     for n, experiment in WIDTHS.items():
         settings = {"name": f"{n} units", "neurons_per_layer": (n, 10), "epochs": 2}
         assert experiment == SHALLOW._replace(**settings)
