@@ -372,7 +372,7 @@ def train_all(
     seeds = list(seeds)  # to go through once for each experiment
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
     pairs = [(experiment, seed) for experiment in largest_first for seed in seeds]
-    overlap = len(pairs) < 2 * effective_n_jobs(jobs)
+    overlap = len(pairs) < 2 * effective_n_jobs(jobs)  # with more, no core is idle for long
     trainings = [delayed(train)(e, *data, s, snapshots_at, overlap=overlap) for e, s in pairs]
     try:
         with progress("runs", len(trainings)) as show:
