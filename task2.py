@@ -4,11 +4,12 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, groupby, pairwise
+from contextlib import closing
+from itertools import groupby
 from multiprocessing import parent_process
 from threading import Thread
 from time import sleep
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
@@ -202,7 +203,11 @@ def train_step(
 def descend(
     experiment: Experiment, ws: Weights, X: Array, Y: Array, rng: np.random.Generator
 ) -> Iterator[tuple[Weights, Array, Array]]:
-    """Yield the weights after every gradient step of all epochs, and its batch's Y and outputs."""
+    """Yield the weights after every gradient step of all epochs, and its batch's Y and outputs.
+
+    To limit BLAS to one thread, since matrices this small gain nothing from more, is up to the
+    caller.
+    """
     vs = [np.zeros_like(w) for w in ws]
     np.empty(4_000_000)  # freed at once: from then on glibc keeps freed memory of up to this size
     for _ in range(experiment.epochs):
@@ -217,7 +222,7 @@ class Checkpoint(NamedTuple):
     step: int
     epoch: int  # begun
     ws: Weights
-    train_scores: tuple[float, float]  # loss and accuracy of the batches since the one before
+    train_scores: tuple[float, float]  # loss and accuracy since the checkpoint before
     snapshots: dict[int, Weights]
 
 
@@ -244,17 +249,13 @@ def checkpoints(
             yield Checkpoint(step, -(-step // batches_per_epoch), ws, scores, snapshots)
 
 
-def with_results(
-    function: Callable[[Any], Any], items: Iterable, overlap: bool
-) -> Iterator[tuple[Any, Any]]:
-    """Yield every item and function(item), if `overlap` computed while the next item is made."""
-    if not overlap:
-        yield from ((item, function(item)) for item in items)
-        return
+def prefetched(items: Iterator[Checkpoint]) -> Iterator[Checkpoint]:
+    """Yield the items, each made in a second thread while the one before is used."""
     with ThreadPoolExecutor(1) as thread:
-        submitted = ((item, thread.submit(function, item)) for item in items)
-        for (item, result), _ in pairwise(chain(submitted, [None])):
-            yield item, result.result()
+        upcoming = thread.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = thread.submit(next, items, None)
+            yield item
 
 
 def train(
@@ -277,8 +278,8 @@ def train(
         seed: of the initial weights and of the order of the examples.
         snapshots_at: gradient steps after which the weights are kept, 0 for the initial ones.
         on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
-        overlap: validate in a second thread while training goes on, which takes the time of the
-            longer of the two where a core is to spare; the results are the same.
+        overlap: while the weights are validated, go on to the next validation in a second thread,
+            which is faster where a core is to spare; the results are the same.
     Raises:
         ValueError: no epoch, no validation example, or an impossible batch size.
         FloatingPointError: the loss is no longer a finite number.
@@ -292,13 +293,13 @@ def train(
     drawn = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X_train.shape[1])
     initial = [snap(w) for w in drawn]  # the normal distribution rests on libm
     reached = checkpoints(experiment, initial, X_train, Y_train, rng, snapshots_at)
-
-    def validate(checkpoint: Checkpoint) -> tuple[float, float]:
-        return evaluate(X_val, Y_val, checkpoint.ws, experiment.activation)
-
     records = []
-    with threadpool_limits(limits=1, user_api="blas"):  # matrices this small gain nothing from more
-        for at, (loss, accuracy) in with_results(validate, reached, overlap):
+    with (
+        threadpool_limits(limits=1, user_api="blas"),
+        closing(prefetched(reached) if overlap else reached) as reached,
+    ):
+        for at in reached:
+            loss, accuracy = evaluate(X_val, Y_val, at.ws, experiment.activation)
             if not np.isfinite(loss):
                 raise FloatingPointError(
                     f"{experiment.label}: validation loss is {loss} after {at.step} steps, "
@@ -351,6 +352,7 @@ def train_all(
 ) -> dict[str, list[Run]]:
     """Train every experiment once a seed, side by side, each in a process with one BLAS thread.
 
+    A few runs for many cores validate in a second thread, see `train`.
     At the end joblib's workers, which are shared by all of this process, are ended.
 
     Args:
@@ -372,7 +374,7 @@ def train_all(
     seeds = list(seeds)  # to go through once for each experiment
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
     pairs = [(experiment, seed) for experiment in largest_first for seed in seeds]
-    overlap = len(pairs) < 2 * effective_n_jobs(jobs)  # with more, no core is idle for long
+    overlap = len(pairs) < 2 * effective_n_jobs(jobs)  # more keep all cores busy to the last
     trainings = [delayed(train)(e, *data, s, snapshots_at, overlap=overlap) for e, s in pairs]
     try:
         with progress("runs", len(trainings)) as show:

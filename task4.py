@@ -100,7 +100,7 @@ def train_on(run: Run, step: int, learning_rate: float, X: Array, Y: Array) -> W
     """
     epoch = run.experiment._replace(learning_rate=learning_rate, epochs=1)
     rng = np.random.default_rng(run.seed)
-    with threadpool_limits(limits=1, user_api="blas"):  # as in `train`
+    with threadpool_limits(limits=1, user_api="blas"):
         for ws, *_ in descend(epoch, run.snapshots[step], X, Y, rng):
             last = ws
     return last

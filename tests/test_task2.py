@@ -1,9 +1,10 @@
 import math
 import subprocess
 import sys
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from types import SimpleNamespace
 
 import joblib
@@ -537,13 +538,13 @@ def test_training_and_validation_use_one_blas_thread(overlap, monkeypatch):
     experiment, _ = watched(counting(gradient_descent))
     with threadpool_limits(limits=2, user_api="blas"):
         train(experiment, *identity(5), *identity(5), seed=0, overlap=overlap)
-    assert len(threads) > 6  # three steps, three validations
+    assert len(threads) == 7  # three steps, three validations, and all training examples
     assert all(set(pools) == {1} for pools in threads)
 
 
 @task("2c")
 def test_an_overlapped_run_goes_on_while_it_is_validated(monkeypatch):
-    second_step = Event()
+    second_step = threading.Event()
 
     def update(ws, vs, gradients, learning_rate):
         if len(seen) == 2:
@@ -561,10 +562,40 @@ def test_an_overlapped_run_goes_on_while_it_is_validated(monkeypatch):
 
 
 @task("2c")
-def test_a_failed_validation_is_the_error_of_an_overlapped_run(monkeypatch):
-    monkeypatch.setattr(task2, "evaluate", lambda *args: 1 / 0)
+def test_no_step_goes_on_when_an_overlapped_run_has_failed(monkeypatch):
+    begun, ended = threading.Event(), []
+
+    def update(ws, vs, gradients, learning_rate):
+        if len(seen) == 2:
+            begun.set()
+            time.sleep(0.3)
+        ended.append(len(seen))
+        return ws, vs
+
+    def failing(*args):
+        assert begun.wait(timeout=60)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(task2, "evaluate", failing)
+    experiment, seen = watched(update)
     with pytest.raises(ZeroDivisionError):
-        train(watched()[0], *identity(5), *identity(5), seed=0, overlap=True)
+        train(experiment, *identity(5), *identity(5), seed=0, overlap=True)
+    assert ended == [1, 2]
+
+
+@task("2c")
+@pytest.mark.parametrize("overlap", [False, True])
+def test_what_comes_after_the_stop_does_not_matter(overlap):
+    stops = scripted([1.0] * 51)._replace(epochs=200)  # where the next update fails
+    run = train(stops, *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0, overlap=overlap)
+    assert run.epochs == 51
+
+
+@task("2c")
+def test_no_step_is_done_after_the_stop_unless_asked_for():
+    experiment, seen = watched(lambda ws, vs, *_: (ws, vs), epochs=200)
+    train(experiment, *identity(5), *identity(5), seed=0)
+    assert len(seen) == 51
 
 
 @task("2c")
@@ -660,9 +691,9 @@ def test_overlapping_changes_no_bit(small_run):
 
 @task("2c")
 @pytest.mark.parametrize(
-    ("runs", "cores", "expected"), [(1, 1, True), (3, 2, True), (4, 2, False), (2, 1, False)]
+    ("runs", "workers", "expected"), [(1, 1, True), (3, 2, True), (4, 2, False), (9, 2, False)]
 )
-def test_runs_overlap_where_they_would_leave_cores_idle(runs, cores, expected, monkeypatch):
+def test_a_few_runs_for_many_workers_are_overlapped(runs, workers, expected, monkeypatch):
     asked = []
 
     def train(experiment, *data, overlap):
@@ -671,7 +702,7 @@ def test_runs_overlap_where_they_would_leave_cores_idle(runs, cores, expected, m
 
     small = task2.train(SMALL._replace(epochs=1), *overfitting(), seed=0)
     monkeypatch.setattr(task2, "train", train)
-    monkeypatch.setattr(task2, "effective_n_jobs", lambda jobs: cores * jobs)
+    monkeypatch.setattr(task2, "effective_n_jobs", lambda jobs: workers * jobs)
     train_all([SMALL], *overfitting(), seeds=range(runs), jobs=1)
     assert asked == [expected] * runs
 
@@ -997,14 +1028,16 @@ def test_a_run_tells_the_epochs_that_it_took(examples, epochs):
 
 
 @task("2c")
-def test_a_failed_run_leaves_the_threads_as_they_were():
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_failed_run_leaves_the_threads_as_they_were(overlap):
     def threads():
-        return [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+        blas = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
+        return threading.active_count(), blas
 
     with threadpoolctl.threadpool_limits(2):
         before = threads()
         with pytest.raises(FloatingPointError) as kept:
-            train(scripted([math.nan]), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0)
+            train(scripted([math.nan] * 9), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0, overlap=overlap)
         assert threads() == before
         assert kept.tb is not None  # which keeps the frames of the run
 

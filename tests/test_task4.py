@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from task2 import count_parameters, gradient_descent, snap, train
 from task2a import (
@@ -233,6 +234,23 @@ def test_one_more_epoch_takes_all_batches_in_the_order_of_the_seed(tiny):
     assert (again[0] != other[0]).any()
     last = run._replace(snapshots={0: run.last_weights})
     assert (train_on(last, 0, 0.02, X, Y)[0] != again[0]).any()
+
+
+@task("4e")
+def test_one_more_epoch_uses_one_blas_thread(tiny):
+    X, Y, _ = tiny([])
+    threads = set()
+
+    def count_threads(ws, vs, *_):
+        threads.update(p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas")
+        return ws, vs
+
+    experiment = SHALLOW._replace(neurons_per_layer=(4, 3), epochs=1, batch_size=2)
+    run = train(experiment, X, Y, X, Y, seed=5, snapshots_at=[0])
+    watched = run._replace(experiment=experiment._replace(update=count_threads))
+    with threadpool_limits(limits=2, user_api="blas"):
+        train_on(watched, 0, 0.5, X, Y)
+    assert threads == {1}
 
 
 @task("4e")
