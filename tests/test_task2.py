@@ -691,7 +691,8 @@ def test_overlapping_changes_no_bit(small_run):
 
 @task("2c")
 @pytest.mark.parametrize(
-    ("runs", "workers", "expected"), [(1, 1, True), (3, 2, True), (4, 2, False), (9, 2, False)]
+    ("runs", "workers", "expected"),
+    [(1, 1, True), (2, 1, False), (3, 2, True), (4, 2, False), (9, 2, False), (5, 3, True)],
 )
 def test_a_few_runs_for_many_workers_are_overlapped(runs, workers, expected, monkeypatch):
     asked = []
@@ -912,6 +913,17 @@ def test_runs_use_all_cores_largest_first_are_announced_and_leave_no_worker(monk
         {"last": e.label, "loss": runs[e.name][0].history.val_loss.min()} for e in (large, few)
     ]
     assert noted == [("runs", 2), (-1, "generator"), (1, shown[0]), (2, shown[1]), True]
+
+
+@task("2c")
+@pytest.mark.parametrize(("jobs", "ended"), [(1, 0), (2, 1), (-1, 1)])
+def test_workers_are_ended_if_there_are_any(jobs, ended, monkeypatch):
+    shutdowns = []
+    executor = SimpleNamespace(shutdown=lambda kill_workers: shutdowns.append(kill_workers))
+    monkeypatch.setattr(task2, "Parallel", lambda *_, **__: lambda trainings: iter(()))
+    monkeypatch.setattr(task2, "get_reusable_executor", lambda **_: executor)
+    train_all([SMALL], *overfitting(), seeds=[0], jobs=jobs)
+    assert shutdowns == [True] * ended
 
 
 @task("2c")
