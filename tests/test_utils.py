@@ -30,6 +30,7 @@ from utils import (
     progress,
     read_idx,
     read_split,
+    set_plain_log,
     table,
 )
 
@@ -480,6 +481,22 @@ def test_the_band_is_the_range_over_the_seeds():
 
 
 @task("2c")
+def test_the_band_is_there_for_two_seeds_and_not_for_one():
+    bands = [len(plot_runs({"a": RUNS["a"][:seeds]}).axes[1].collections) for seeds in (1, 2)]
+    assert bands == [0, 1]
+
+
+@task("2c")
+@pytest.mark.parametrize(("validations", "every"), [(1, 1), (15, 1), (20, 2), (110, 11)])
+def test_marks_stand_about_ten_times_on_a_line(validations, every):
+    values = np.ones(validations)
+    run = a_run("a", range(validations), values, values, values, values)
+    line = plot_runs({"a": [run]}).axes[0].lines[0]
+    assert (line.get_markevery(), line.get_markersize()) == (every, 3)
+    assert isinstance(line.get_markevery(), int)  # another number is a distance
+
+
+@task("2c")
 def test_the_legend_names_the_topology_of_every_run_shown():
     def legend(*names):
         return [text.get_text() for text in plot_runs(RUNS, *names).legends[0].get_texts()]
@@ -552,17 +569,19 @@ def test_black_is_zero_and_grey_is_where_values_are_negative(lowest, limits):
 
 @task("2c")
 @pytest.mark.parametrize(
-    ("losses", "ticks"),
-    [([0.3, 1.2], [0.3, 0.5, 0.7, 1]), ([0.002, 2], [0.002, 0.005, 0.01, 0.02, 0.05, 0.1])],
+    ("low", "high", "ticks"),
+    [
+        (1, 19.5, [1, 1.5, 2, 3, 5, 7, 10, 15]),
+        (1, 20, [1, 2, 5, 10, 20]),
+        (0.002, 2, [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]),
+    ],
 )
-def test_a_logarithmic_axis_has_ticks_enough_and_not_too_many(losses, ticks):
+def test_a_logarithmic_axis_has_ticks_enough_and_not_too_many(low, high, ticks):
     ax = Figure().subplots()
-    ax.plot(losses)
-    utils.set_plain_log(ax)
-    low, high = ax.get_ylim()
-    shown = [round(tick, 9) for tick in ax.get_yticks() if low <= tick <= high]
-    assert shown[: len(ticks)] == ticks
-    assert 4 <= len(shown) <= 10
+    ax.set_ylim(low, high)
+    set_plain_log(ax)
+    shown = [round(tick, 9) for tick in ax.get_yticks() if low <= round(tick, 9) <= high]
+    assert shown == ticks
 
 
 @task("2c")
