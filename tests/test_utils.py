@@ -561,7 +561,7 @@ def test_images_stand_in_rows_of_eight(count, rows):
 
 
 @task("4b")
-@pytest.mark.parametrize(("lowest", "limits"), [(-3.0, (-3, 3)), (0.0, (0, 2))])
+@pytest.mark.parametrize(("lowest", "limits"), [(-3.0, (-3, 3)), (-0.5, (-2, 2)), (0.0, (0, 2))])
 def test_black_is_zero_and_grey_is_where_values_are_negative(lowest, limits):
     (image,) = plot_images(np.array([[lowest, 2.0] * 392]), ["image"]).axes[0].images
     assert image.get_clim() == limits
