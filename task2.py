@@ -234,7 +234,16 @@ def checkpoints(
     rng: np.random.Generator,
     snapshots_at: Collection[int],
 ) -> Iterator[Checkpoint]:
-    """Yield what `descend` has reached, `VALIDATIONS_PER_EPOCH` times an epoch."""
+    """Yield what `descend` has reached, `VALIDATIONS_PER_EPOCH` times an epoch.
+
+    Args:
+        experiment: the settings.
+        initial: weights, one matrix per layer.
+        X: inputs [N, inputs].
+        Y: one-hot labels [N, K].
+        rng: draws the order of the examples.
+        snapshots_at: as for `train`.
+    """
     batches_per_epoch = -(-len(X) // experiment.batch_size)
     snapshots = {0: initial} if 0 in snapshots_at else {}
     batches = []
@@ -303,7 +312,7 @@ def train(
             if not np.isfinite(loss):
                 raise FloatingPointError(
                     f"{experiment.label}: validation loss is {loss} after {at.step} steps, "
-                    f"expected a finite number: lower the learning rate "
+                    "expected a finite number: lower the learning rate "
                     f"{experiment.learning_rate}, unless the inputs are not finite"
                 )
             records.append((at.step, *at.train_scores, loss, accuracy))
@@ -374,7 +383,7 @@ def train_all(
     seeds = list(seeds)  # to go through once for each experiment
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
     pairs = [(experiment, seed) for experiment in largest_first for seed in seeds]
-    overlap = len(pairs) < 2 * effective_n_jobs(jobs)  # more keep all cores busy to the last
+    overlap = len(pairs) < 2 * effective_n_jobs(jobs)  # more leave cores idle only at the end
     trainings = [delayed(train)(e, *data, s, snapshots_at, overlap=overlap) for e, s in pairs]
     try:
         with progress("runs", len(trainings)) as show:

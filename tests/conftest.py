@@ -1,4 +1,4 @@
-"""What several test files share: MNIST, tiny networks, and Task 1a's sums written out."""
+"""What several test files share: MNIST, tiny networks, BLAS's threads, and the sums of Task 1a."""
 
 import contextlib
 import io
@@ -9,6 +9,7 @@ import socket
 import numpy as np
 import pytest
 from hypothesis import settings
+from threadpoolctl import threadpool_info
 
 settings.register_profile("same every time", derandomize=True, deadline=None, database=None)
 settings.load_profile("same every time")
@@ -48,6 +49,14 @@ def tiny():
         return X, Y, ws
 
     return network
+
+
+@pytest.fixture(scope="session")
+def blas_threads():
+    def count():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    return count
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import joblib
 import numpy as np
 import pytest
-import threadpoolctl
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import task2
@@ -523,13 +522,12 @@ def test_every_validation_is_announced():
 
 @task("2c")
 @pytest.mark.parametrize("overlap", [False, True])
-def test_training_and_validation_use_one_blas_thread(overlap, monkeypatch):
+def test_training_and_validation_use_one_blas_thread(overlap, monkeypatch, blas_threads):
     threads = []
 
     def counting(function):
         def count(*args):
-            pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-            threads.append([pool["num_threads"] for pool in pools])
+            threads.append(blas_threads())
             return function(*args)
 
         return count
@@ -1043,10 +1041,10 @@ def test_a_run_tells_the_epochs_that_it_took(examples, epochs):
 @pytest.mark.parametrize("overlap", [False, True])
 def test_a_failed_run_leaves_the_threads_as_they_were(overlap):
     def threads():
-        blas = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
-        return threading.active_count(), blas
+        pools = [pool["num_threads"] for pool in threadpool_info()]
+        return threading.active_count(), pools
 
-    with threadpoolctl.threadpool_limits(2):
+    with threadpool_limits(2):
         before = threads()
         with pytest.raises(FloatingPointError) as kept:
             train(scripted([math.nan] * 9), *ONE_EXAMPLE, *ONE_EXAMPLE, seed=0, overlap=overlap)

@@ -571,6 +571,7 @@ def test_black_is_zero_and_grey_is_where_values_are_negative(lowest, limits):
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
     [
+        (0.255, 1.245, [0.3, 0.5, 0.7, 1]),
         (1, 19.5, [1, 1.5, 2, 3, 5, 7, 10, 15]),
         (1, 20, [1, 2, 5, 10, 20]),
         (0.002, 2, [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]),
