@@ -46,6 +46,7 @@ LINES = (
 )
 LOSS = "cross entropy per example [nats]"
 STEPS = "gradient steps"
+LEAST_ERROR = 1e-4
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: object):
@@ -55,8 +56,9 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def legend_below(figure: Figure, ax: Axes, columns: int) -> None:
-    """Put the legend of one of the axes below the whole figure."""
+    """Put the legend of one of the axes below the whole figure, long labels below each other."""
     handles, texts = ax.get_legend_handles_labels()
+    columns = columns if max(map(len, texts)) < 50 else 1
     figure.legend(handles, texts, loc="outside lower center", ncols=columns, handlelength=3)
 
 
@@ -78,10 +80,14 @@ def set_steps(ax: Axes) -> None:
 
 
 def curve(run: Run, measure: str) -> Array:
-    """Return one of a run's curves [validations]; an error rate is one minus the accuracy."""
-    name = measure.replace("error", "accuracy")
-    values = getattr(run, name)
-    return np.round(values if name == measure else 1 - values, 6)
+    """Return one of a run's curves [validations]: a loss, or an error rate, 1 - accuracy.
+
+    No error at all has no place on a logarithmic axis, and is drawn as `LEAST_ERROR`.
+    """
+    if measure.endswith("error"):
+        errors = 1 - getattr(run, measure.replace("error", "accuracy"))
+        return np.round(np.maximum(errors, LEAST_ERROR), 6)
+    return np.round(getattr(run, measure), 6)
 
 
 def plot_band(
@@ -115,14 +121,14 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
     lines = dict(zip(chosen, LINES, strict=False))
     with style.context(STYLE):
         if len(chosen) == 1:
-            figure, axes = new_figure(7, 3, columns=2)
+            figure, axes = new_figure(7, 2.6, columns=2)
             for ax, measure in zip(axes[0], ("loss", "error"), strict=True):
                 for split, line in zip(("train", "val"), LINES, strict=False):
                     word = {"train": "training", "val": "validation"}[split]
                     for of_one in chosen.values():
                         plot_band(ax, of_one, f"{split}_{measure}", line, word)
         else:
-            figure, axes = new_figure(7, 5, rows=2, columns=2, sharex=True, sharey="row")
+            figure, axes = new_figure(7, 4.2, rows=2, columns=2, sharex=True)
             for row, measure in zip(axes, ("loss", "error"), strict=True):
                 for ax, split in zip(row, ("train", "val"), strict=True):
                     for name, of_one in chosen.items():
@@ -164,7 +170,7 @@ def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure
     """
     networks = list(next(iter(rows.values())))
     with style.context(STYLE):
-        height = 1.9 * len(rows) + 0.5
+        height = 1.5 * len(rows) + 0.6
         figure, axes = new_figure(7, height, len(rows), len(networks), sharex=True, sharey="row")
         for line, (statistic, columns) in zip(axes, rows.items(), strict=True):
             for ax, moments in zip(line, columns.values(), strict=True):
@@ -200,16 +206,18 @@ def plot_against(
         ylabel: what the values are.
     """
     with style.context(STYLE):
-        figure, axes = new_figure(7, 3, columns=len(panels), sharey=True)
+        figure, axes = new_figure(7, 2.7, columns=len(panels), sharey=True)
         for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
             for (color, dash), mark, (name, points) in zip(
                 LINES, "os^Dv*", lines.items(), strict=False
             ):
-                numbers, values = list(points), np.round(list(points.values()), 6)
                 look = {"color": color, "linestyle": dash, "marker": mark, "ms": 3.5}
-                ax.plot(numbers, values.mean(axis=1), label=name, **look)
-                low, high = values.min(axis=1), values.max(axis=1)
-                ax.fill_between(numbers, low, high, color=color, alpha=0.2, lw=0)
+                low, mean, high = (
+                    [round(float(statistic(values)), 6) for values in points.values()]
+                    for statistic in (np.min, np.mean, np.max)
+                )
+                ax.plot(list(points), mean, label=name, **look)
+                ax.fill_between(list(points), low, high, color=color, alpha=0.2, lw=0)
             ax.set_xscale("log")
             ax.set(title=title, xlabel=xlabel)
             ticks = sorted({number for points in lines.values() for number in points})
