@@ -44,7 +44,7 @@ LINES = (
     ("#117733", (0, (6, 2, 1, 2, 1, 2))),
     ("#661100", (0, (1, 1))),
 )
-LOSS = "cross entropy per example [nats]"
+LOSS = "loss [nats]"
 STEPS = "gradient steps"
 LEAST_ERROR = 1e-4
 
@@ -66,8 +66,8 @@ def set_plain_log(ax: Axes) -> None:
     """Make the vertical axis logarithmic, with plain numbers at it."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    few, many = (1, 2, 5), (1, 1.5, 2, 3, 5, 7)  # ticks a decade
-    ax.yaxis.set_major_locator(LogLocator(subs=many if high < 20 * low else few))
+    ticks = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 200 * low else (1,)
+    ax.yaxis.set_major_locator(LogLocator(subs=ticks))  # so many a decade
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -141,7 +141,7 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
             set_steps(ax)
         loss, error = (axes[0, 0], axes[-1, 0]) if len(axes) > 1 else axes[0]
         loss.set_ylabel(LOSS)
-        error.set_ylabel("error rate (1 - accuracy)")
+        error.set_ylabel("error rate")
         legend_below(figure, loss, 2)
     return figure
 
