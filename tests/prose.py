@@ -56,7 +56,8 @@ ENVIRONMENTS = {*"aligned gathered split cases pmatrix bmatrix vmatrix".split()}
 ESCAPES = {r"\*", r"\_", r"\#", r"\|"}  # outside of formulas
 COMMAND = re.compile(r"\\(?:[a-zA-Z]+|.|$)", re.DOTALL)
 ENVIRONMENT = re.compile(r"\\(?:begin|end)(?:\{(\w+)\})?")
-COLUMNS = re.compile(r"\\begin\{(aligned|gathered|split)\}(.*?)\\end\{\1\}", re.DOTALL)
+PLACED = re.compile(r"\\(?:begin|end)\{(?:aligned|gathered|split)\}")  # without delimiters
+COLUMNS = re.compile(r"&((?:[^&\\]|\\[^\\])*&?)")  # of aligned: two stand side by side, then a gap
 NUMERATOR = re.compile(r"(\\[td]?frac\s*\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})(?=\s*\{)")
 EXPONENT = re.compile(r"\^\{([^{}]+)\}")
 EMPTY = re.compile(r"\{\s*\}")
@@ -64,6 +65,7 @@ LISTED = re.compile(r"(?:\[|\\\{|_\{|(?<=[\w}])\()-?\d+(?:,-?\d+)+(?=[])}]|\\\})
 BLANK = re.compile(r"[{}_~]|(?<!,)\s+")  # of a formula
 FORMAT = re.compile(r"\\?[_`~[]|(?<!\s)\*+|\*+(?!\s)")  # of Markdown
 TARGET = re.compile(r"\]\([^)]*\)")  # of a link
+LINK = re.compile(r"https?://|[^:]*$")
 
 CHARACTER = re.compile("[\n -~À-ÖØ-öø-žΑ-ω×±°≈≤≥−–—‘’“”…→▲▼]")  # noqa: RUF001
 ENTITY = r"&#\w+;|&\w{2,};"
@@ -126,7 +128,8 @@ def as_read(text: str) -> str:
 
 def formula_as_read(tex: str) -> str:
     """Return a formula on one line, without spaces except behind commas."""
-    tex = COLUMNS.sub(lambda rows: rows[2].replace("&", ""), tex)  # which stand side by side
+    if PLACED.search(tex):
+        tex = PLACED.sub("", COLUMNS.sub(r"\1", tex))
     tex = without_layout(NUMERATOR.sub(r"\1/", tex))
     return BLANK.sub("", EXPONENT.sub(r"^(\1)", tex))
 
@@ -147,5 +150,8 @@ def markdown_problems(source: str) -> Iterator[str]:
         parts += part.get("children", [])
         if part["type"] not in PARTS:
             yield f"has {part['type']}, {part.get('raw', '')!r}: expected text, tables and formulas"
-        if title := part.get("attrs", {}).get("title"):
-            yield f"has a link with the title {title!r}, which nobody sees"
+        about = part.get("attrs", {})
+        if "title" in about:
+            yield f"has a link with the title {about['title']!r}, which nobody sees"
+        if not LINK.match(about.get("url", "")):
+            yield f"has a link to {about['url']}, expected a page or a file"

@@ -70,7 +70,7 @@ MIME_TYPES = {
 }
 
 RUN = ("task*.py", "utils.py")  # whose names %run pours into the notebook
-MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run \w+\.py")
+MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run (task\w*|utils)\.py")
 BUILTINS = {
     *"abs all any bool dict enumerate filter float int isinstance len list map max min".split(),
     *"print range repr reversed round set slice sorted str sum tuple zip".split(),
@@ -92,7 +92,7 @@ ATTRIBUTES = {  # of NumPy, its arrays and generators, and of Python's own types
     *"_asdict _fields _replace".split(),
 }
 IDENTIFIER = re.compile(r"(?:\w|[æøåÆØÅαβγδεηθλμπρσφψωΔ])+", re.ASCII)
-FORMAT_SPEC = re.compile(r"[<>^]?[-+]?\d*[,_]?(\.\d+)?[a-zA-Z%]?")
+FORMAT_SPEC = re.compile(r"[<>^]?[-+]?\d*[,_]?(\.\d+)?[defgs%]?")
 
 
 class Names(NamedTuple):
@@ -126,6 +126,9 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
         nbformat.validate(nbformat.from_dict(notebook))
     except nbformat.ValidationError as error:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
+    version = notebook["nbformat"], notebook["nbformat_minor"]
+    if not (4, 0) <= version <= (4, 5):  # of which nothing unknown is tolerated
+        return [f"notebook: of format {version[0]}.{version[1]}, expected 4.0 to 4.5"]
     problems = [
         f"notebook: {p}" for p in metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
     ]
@@ -259,26 +262,30 @@ def shown_problems(tree: ast.Module, root: Path) -> Iterator[str]:
             case ast.Call(func=ast.Name(id="Markdown"), args=args, keywords=keywords):
                 if keywords or len(args) != 1 or isinstance(args[0], ast.Starred):
                     yield "gives Markdown more than a text, which may show what nothing computes"
+            case ast.FormattedValue(value=ast.Constant(value=value)):
+                yield f"formats {value!r}, {TYPED}"
             case ast.JoinedStr(values=parts) if any(map(is_split_number, pairwise(parts))):
                 if id(node) not in in_specs:
                     yield f"has digits beside a value in {ast.unparse(node)}, read as one number"
+            case ast.Constant(value=str(text)) if id(node) in in_specs:
+                if not FORMAT_SPEC.fullmatch(text):
+                    yield f"has the format {text!r}, expected digits, precision and d, e, f, g, s or %"
             case ast.Constant(value=str(text)):
                 if text.startswith("http") or names_file(root, text):
                     yield f"names {text}, which Markdown would show"
-                if id(node) not in in_specs or not FORMAT_SPEC.fullmatch(text):
-                    yield from text_problems(text.replace("\t", " "))
+                yield from text_problems(text.replace("\t", " "))
             case ast.Constant(value=bytes() | int() | float() | complex() as number):
                 if not (isinstance(number, bool) or is_stated(number)):
                     yield f"has {number}, {TYPED}"
 
 
 def is_split_number(parts: tuple[ast.expr, ast.expr]) -> bool:
-    """Tell whether of two neighbours in an f-string one is a value and the other a digit there."""
+    """Tell whether of two neighbours in an f-string one is a value, the other digits beside it."""
     match parts:
         case ast.Constant(value=text), ast.FormattedValue():
-            return text[-1].isdigit()
+            return bool(re.search(r"\d[.,]\d*$", text))  # but "Task 4{letter}" is none
         case ast.FormattedValue(), ast.Constant(value=text):
-            return text[0].isdigit()
+            return bool(re.match(r"[.,]?\d", text))
     return False
 
 

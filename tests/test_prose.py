@@ -86,6 +86,10 @@ NUMBERS = {
     r"$\begin{aligned} 0.9&7 \end{aligned}$": "states 0.97,",
     "$$\n\\begin{aligned}\n0.9\n& 7\n\\end{aligned}\n$$": "states 0.97,",
     r"$0.9\begin{gathered}7\end{gathered}$": "states 0.97,",
+    r"$\begin{split}0.9\end{split} 7$": "states 0.97,",
+    r"$\begin{aligned} a &= 1 \\ 0.9 & 7 \end{aligned}$": "states 0.97,",
+    r"$\begin{aligned} a &= 1 & 0.9 & 7 \end{aligned}$": "states 0.97,",
+    r"$0.9\begin{aligned}\begin{aligned}7\end{aligned}\end{aligned}$": "states 0.97,",
     r"$2^{97}$": "states 97,",
 }
 HIDDEN = {
@@ -142,6 +146,8 @@ HIDDEN = {
     "> [//]: # (hidden)": "defines //, which",
     "[a]: https://a.b": "defines A, which",
     '[a](https://a.b "hidden")': "has a link with the title 'hidden'",
+    "[a](javascript:alert)": "has a link to javascript:alert, expected",
+    "[a](data:text/html,b)": "has a link to data:text/html,b, expected",
     "- [x] agrees": "has task_list_item",
     "accuracy\n: best": "has def_list",
     # TeX
@@ -195,6 +201,7 @@ HIDDEN = {
 READ = [
     r"With $i<j$ and $0 < x$, $\frac{2}{3}$, $\begin{aligned} a &= 1; \\ 0 & x \end{aligned}$.",
     r"$[0,1]$, $[-1,1]$, $[64,10]$, $w_{1,2}$, $20{,}000$, $i<j \le n$, $0<x < 1$, 2 * 3.",
+    r"$\begin{aligned} x &= 0 & 1 &= y \\ a &= 1, & 2 &= b \end{aligned}$, [code](task2a.py)",
     r"R&D; $\frac{1}{2} x$ and $\mathcal{N}(0,1)$, a < b, i > j, [64, 10].",
     "Mu\u0308ller, Łukasiewicz, Søren: the answer\n\n1. one\n\n    continued",
     "- 1\n- 2\n    - a list\n\n    - in a list\n\n| 1 | 2 |\n|---|---|\n| 3 | 4 |",

@@ -126,6 +126,10 @@ def to_text(notebook):
     notebook["cells"][CALL].update(cell_type="markdown")
 
 
+def newer(notebook):
+    notebook.update(nbformat_minor=9, note="97")
+
+
 def display(mime, content):
     return new_output("display_data", {mime: content})
 
@@ -164,6 +168,8 @@ TAMPERINGS = {
         "has attachments ['a.png']",
     ),
     "not of the format": (cell(CALL, note="97"), "notebook: not of the notebook format"),
+    "of a future format": (newer, "notebook: of format 4.9, expected 4.0 to 4.5"),
+    "of an old format": (lambda n: n.update(nbformat=3), "notebook: "),
     "code to text": (to_text, "is code in a cell of text"),
     "call in text": (cell(PROSE, source="print(accuracy)"), "is code in a cell of text"),
     "assignment in text": (cell(PROSE, source="accuracy = best"), "is code in a cell of text"),
@@ -384,6 +390,7 @@ UNNEEDED = {
     "%%capture": "runs %%capture, expected",
     "%run ../utils.py": "runs %run ../utils.py",
     "%run -i utils.py": "runs %run -i utils.py",
+    "%run handin.py": "runs %run handin.py",
     "%load_ext mine": "runs %load_ext mine",
     "%autoreload 0": "runs %autoreload 0",
     "%autoreload 2\nimport random": "has import random",
@@ -473,10 +480,14 @@ UNNEEDED = {
     "'accuracy 0.9712'": "states 0.9712,",
     "answer('It is 0.9712.')": "states 0.9712,",
     "f'{np} 0.9712'": "states 0.9712,",
-    "f'{np:accuracy 0.9712}'": "states 0.9712,",
+    "f'{np:accuracy 0.9712}'": "has the format 'accuracy 0.9712'",
+    "f'{np:9>5}'": "has the format '9>5'",
+    "f'{np:c}'": "has the format 'c'",
+    "f'{9}'": "formats 9, which is typed",
+    "f'a{str()}{\"b\"}'": "formats 'b', which is typed",
     "f'{np:11} 11'": "states 11,",
     "f'{np:{11}}'": "has 11,",
-    "f'{np:# NBVAL_SKIP}'": "speaks of NBVAL",
+    "f'{np:# NBVAL_SKIP}'": "has the format '# NBVAL_SKIP'",
     "# NBVAL_IGNORE_OUTPUT": "speaks of NBVAL",
     "#PYTEST_VALIDATE_IGNORE_OUTPUT": "speaks of PYTEST",
     "'<b>'": "has markup",
@@ -488,6 +499,8 @@ UNNEEDED = {
     "f'0.9{np}'": "has digits beside a value in f'0.9{np}'",
     "f'{np}97'": "has digits beside a value",
     "f'{np}{np}7'": "has digits beside a value",
+    "f'0.{np}'": "has digits beside a value",
+    "f'{np}.7'": "has digits beside a value",
 }
 NEEDED = [
     "%run utils.py",
@@ -502,7 +515,7 @@ NEEDED = [
     "display(Markdown('Task 4a of TDT4265'))",
     "Markdown(f'**Answer.** {np:.4f}')",
     "f'{np:11}', f'{np:,.2f}{np:>8}', f'{np:{SEEDS}}', f'{np:1{SEEDS}}'",
-    "f'seed {np}, {np} of 3', f'{np}, 2'",
+    "f'seed {np}, {np} of 3', f'{np}, 2', f'Task 4{np}', f'{np}. 2 {np}'",
     'def f(x):\n    """Return x.\n\n    Args:\n        x: it.\n    """\n    return x\n\n\nf(1)',
     "def f(*args, **options):\n    return args, options",
     "try:\n    1\nexcept ValueError as error:\n    error\nexcept Exception:\n    2",
