@@ -64,6 +64,7 @@ CODE_METADATA = {
     r"\d{2,}": "colab.height",
     r'"https://localhost:\d+/"': "colab.base_uri",
 }
+FORMATS = [(4, minor) for minor in range(6)]  # in later ones nbformat tolerates unknown keys
 MIME_TYPES = {
     *"text/plain text/markdown text/latex text/html image/png image/jpeg image/svg+xml".split(),
     "application/pdf",
@@ -122,16 +123,15 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
         notebook: its JSON.
         root: where the task files and `report/` are, whose names its cells may use.
     """
+    version = notebook.get("nbformat"), notebook.get("nbformat_minor")
+    if version not in FORMATS:
+        return [f"notebook: of format {version[0]}.{version[1]}, expected 4.0 to 4.5"]
     try:
         nbformat.validate(nbformat.from_dict(notebook))
     except nbformat.ValidationError as error:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
-    version = notebook["nbformat"], notebook["nbformat_minor"]
-    if not (4, 0) <= version <= (4, 5):  # of which nothing unknown is tolerated
-        return [f"notebook: of format {version[0]}.{version[1]}, expected 4.0 to 4.5"]
-    problems = [
-        f"notebook: {p}" for p in metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
-    ]
+    found = metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
+    problems = [f"notebook: {text}" for text in found]
     code = [source(cell) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names = names_for(code, root)
     count = 0
@@ -231,10 +231,8 @@ def name_problems(node: ast.AST, names: Names) -> Iterator[str]:
         if name in names.reserved or re.match("_.", name):
             yield f"gives {name} another meaning, expected a new name"
     match node:
-        case ast.ImportFrom(module=str(module), names=imported, level=0) if re.match(
-            r"report(\.|$)", module
-        ):
-            for alias in imported:
+        case ast.ImportFrom(module=str(name), level=0) if name.partition(".")[0] == "report":
+            for alias in node.names:
                 if alias.asname or alias.name not in names.importable:
                     yield f"imports {ast.unparse(alias)}, expected names that report/ defines"
         case ast.Import() | ast.ImportFrom():
@@ -264,12 +262,12 @@ def shown_problems(tree: ast.Module, root: Path) -> Iterator[str]:
                     yield "gives Markdown more than a text, which may show what nothing computes"
             case ast.FormattedValue(value=ast.Constant(value=value)):
                 yield f"formats {value!r}, {TYPED}"
-            case ast.JoinedStr(values=parts) if any(map(is_split_number, pairwise(parts))):
-                if id(node) not in in_specs:
+            case ast.JoinedStr(values=parts) if id(node) not in in_specs:
+                if any(map(is_split_number, pairwise(parts))):
                     yield f"has digits beside a value in {ast.unparse(node)}, read as one number"
             case ast.Constant(value=str(text)) if id(node) in in_specs:
                 if not FORMAT_SPEC.fullmatch(text):
-                    yield f"has the format {text!r}, expected digits, precision and d, e, f, g, s or %"
+                    yield f"has the format {text!r}, expected width, precision and defgs%"
             case ast.Constant(value=str(text)):
                 if text.startswith("http") or names_file(root, text):
                     yield f"names {text}, which Markdown would show"
