@@ -99,10 +99,10 @@ FORMAT_SPEC = re.compile(r"[<>^]?[-+]?\d*[,_]?(\.\d+)?[defgs%]?")
 class Names(NamedTuple):
     """What cells may use, and what they may not give another meaning."""
 
-    known: set[str] = BUILTINS | POURED
-    fields: set[str] = ATTRIBUTES
-    importable: set[str] = frozenset()
-    reserved: set[str] = RESERVED
+    known: set[str]
+    fields: set[str]
+    importable: set[str]
+    reserved: set[str]
 
 
 def names_for(sources: Iterable[str], root: Path) -> Names:

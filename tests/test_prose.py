@@ -51,6 +51,10 @@ NUMBERS = {
     "4a.97": "states 97,",
     "9.1a": "states 9.1,",
     "4e-4": "states 4e-4,",
+    "4e3": "states 4e3,",
+    "974a": "states 974,",
+    "0.9 *7*": "states 0.9 7,",
+    "0.9 \n 7": "states 0.9 \n 7,",
     # in formulas
     "$C = 0.1471$": "states 0.1471,",
     "0.9$7$": "states 0.97,",
@@ -88,7 +92,7 @@ NUMBERS = {
     r"$0.9\begin{gathered}7\end{gathered}$": "states 0.97,",
     r"$\begin{split}0.9\end{split} 7$": "states 0.97,",
     r"$\begin{aligned} a &= 1 \\ 0.9 & 7 \end{aligned}$": "states 0.97,",
-    r"$\begin{aligned} a &= 1 & 0.9 & 7 \end{aligned}$": "states 0.97,",
+    r"$\begin{aligned} a &= \alpha & 0.9 & 7 \end{aligned}$": "states 0.97,",
     r"$0.9\begin{aligned}\begin{aligned}7\end{aligned}\end{aligned}$": "states 0.97,",
     r"$2^{97}$": "states 97,",
 }
@@ -186,6 +190,7 @@ HIDDEN = {
     r"$\begin {aligned}a\end {aligned}$": "has an environment ''",
     "$a % hidden\n$": "has % in a formula",
     "$a {} b$": "has {} in a formula",
+    "$a { } b$": "has {} in a formula",
     r"$0.9^{\,}7$": "has {} in a formula",
     r"$0.9\frac{}{ }7$": "has {} in a formula",
     r"\begin{align*}a\end{align*}": r"has \begin outside of formulas",
@@ -201,6 +206,7 @@ HIDDEN = {
 READ = [
     r"With $i<j$ and $0 < x$, $\frac{2}{3}$, $\begin{aligned} a &= 1; \\ 0 & x \end{aligned}$.",
     r"$[0,1]$, $[-1,1]$, $[64,10]$, $w_{1,2}$, $20{,}000$, $i<j \le n$, $0<x < 1$, 2 * 3.",
+    r"IEEE 754, SHA-256, $\frac{e^{2}}{2} + \tfrac{1}{2}$, $x \in (0,1)$, $f(1,2)$, $10^{-12}$",
     r"$\begin{aligned} x &= 0 & 1 &= y \\ a &= 1, & 2 &= b \end{aligned}$, [code](task2a.py)",
     r"R&D; $\frac{1}{2} x$ and $\mathcal{N}(0,1)$, a < b, i > j, [64, 10].",
     "Mu\u0308ller, Łukasiewicz, Søren: the answer\n\n1. one\n\n    continued",

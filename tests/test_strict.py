@@ -136,6 +136,7 @@ def display(mime, content):
 
 SHIFTED = [cell(n, execution_count=count) for n, count in ((1, 2), (CALL, 3), (4, 4), (RESULT, 5))]
 RAW = nbformat.from_dict({"cell_type": "raw", "id": "a", "metadata": {}, "source": "97"})
+MODE = {"name": "python", "codemirror_mode": {"version": "97"}}
 ERROR = {"output_type": "error", "ename": "E", "evalue": "", "traceback": []}
 TAMPERINGS = {
     # executed in order, without complaints, and nothing but shown
@@ -211,6 +212,10 @@ TAMPERINGS = {
         metadata(CALL, execution={"shell.execute_reply": "2026-01-31T12:00:00Z accuracy"}),
         'shell.execute_reply is "2026-01-31T12:00:00Z accuracy"',
     ),
+    "cell's name in PyCharm": (metadata(CALL, pycharm={"name": "97 %"}), "pycharm.name is"),
+    "elapsed": (metadata(CALL, executionInfo={"elapsed": "97 %"}), "executionInfo.elapsed is"),
+    "page in Colab": (metadata(CALL, colab={"base_uri": "97 %"}), "colab.base_uri is"),
+    "id in Colab": (metadata(CALL, id="97 %"), "metadata id is"),
     "note": (metadata(CALL, execution={"note": "97"}), "execution.note is"),
     "own metadata": (metadata(CALL, note="97"), 'note is "97", expected none of that name'),
     "language": (metadata(CALL, vscode={"languageId": "html"}), "vscode.languageId is"),
@@ -226,6 +231,10 @@ TAMPERINGS = {
     "language of all": (of_notebook(language_info={"name": "html"}), "language_info.name is"),
     "lexer": (of_notebook(language_info={"name": "python", "pygments_lexer": "text"}), "lexer is"),
     "version abused": (of_notebook(language_info={"name": "python", "version": "97 %"}), "version"),
+    "extension": (of_notebook(language_info={"name": "python", "file_extension": "a"}), "extens"),
+    "mime type": (of_notebook(language_info={"name": "python", "mimetype": "text/a"}), "mimetype"),
+    "mode": (of_notebook(language_info=MODE), "mode.version is"),
+    "name in Colab": (of_notebook(colab={"name": "97 %"}), "metadata colab.name is"),
     "exporter": (of_notebook(language_info={"name": "python", "nbconvert_exporter": "a"}), "expor"),
 }
 
@@ -292,8 +301,8 @@ OF_EDITED_CELLS = [
     # VS Code, PyCharm
     {"vscode": {"languageId": "python"}},
     {"pycharm": {"name": "#%%\n", "is_executing": False}},
-    {"pycharm": {"name": "#%% md\n"}},
-    {"pycharm": {}},
+    {"pycharm": {"name": "#%% md\n"}, "slideshow": {"slide_type": "slide"}},
+    {"pycharm": {}, "slideshow": {"slide_type": "subslide"}},
     {"ExecuteTime": {"start_time": f"{TIME}.1Z", "end_time": f"{TIME}.123456500Z"}},
     # Colab
     {"id": "x-Y_1", "outputId": "ab-12", "colab_type": "code"},
@@ -416,6 +425,8 @@ UNNEEDED = {
     "math = math": "gives math another meaning",
     "chain = chain": "gives chain another meaning",
     "get_ipython = get_ipython": "gives get_ipython another meaning",
+    "In = []": "gives In another meaning",
+    "Out = []": "gives Out another meaning",
     "_ih = _ih": "gives _ih another meaning",
     "__name__ = __name__": "gives __name__ another meaning",
     "print = answer": "gives print another meaning",
