@@ -28,7 +28,9 @@ NAME_WITH_DIGITS = re.compile(
     r"TDT4265|IEEE 754|(?<!\.)\b[1-4][a-f]\b(?![-+]\d)|(?:Figure|Table) 1?\d(?!\.?\d)"
 )
 NUMBER = re.compile(
-    r"\d+(?:(?:[.,]| +| *\n *)\d+)*(?:e[-+]?\d+)?(?:\s*%)?|per ?cent(?!il)\w*", re.IGNORECASE
+    r"\d+(?:(?:[.,]| +| *\n *)\d+)*(?:e[-+]?\d+)?(?:\s*%)?|per ?cent(?!il)\w*"
+    r"|(?:ty-|point )(?:zero|one|two|three|four|five|six|seven|eight|nine)\b",
+    re.IGNORECASE,
 )
 
 # TeX that draws something, so that the numbers on both sides of it are two
@@ -55,10 +57,12 @@ ENVIRONMENTS = {*"aligned gathered split cases pmatrix bmatrix vmatrix".split()}
 ESCAPES = {r"\*", r"\_", r"\#", r"\|"}  # outside of formulas
 COMMAND = re.compile(r"\\(?:[a-zA-Z]+|.|$)", re.DOTALL)
 ENVIRONMENT = re.compile(r"\\begin(?:\{(\w+)\})?")
+ARRAY = re.compile(r"(\\begin\{.*\\end\{\w+\})", re.DOTALL)
 PLACED = re.compile(r"\\(?:begin|end)\{(?:aligned|gathered|split)\}")  # without delimiters
 COLUMNS = re.compile(r"&((?:[^&\\]|\\[^\\])*&?)")  # of aligned: two stand side by side, then a gap
 NUMERATOR = re.compile(r"(\\[td]?frac\{(?:[^{}]|\{[^{}]*\})*\})")
 EXPONENT = re.compile(r"\^\{([^{}]+)\}")
+OVERLAP = re.compile(r"\\\\\[\s*-[^]]*\]?")
 EMPTY = re.compile(r"\{\s*\}")
 LISTED = re.compile(r"(?:\[|\\\{|_\{|(?<=[\w}])\()-?\d+(?:,-?\d+)+(?=[])}]|\\\})")  # as in [64,10]
 BLANK = re.compile(r"[{}_~]|(?<!,)\s+")  # of a formula
@@ -109,6 +113,8 @@ def formula_problems(tex: str) -> Iterator[str]:
         yield f"has an environment {name!r}, expected {', '.join(sorted(ENVIRONMENTS))}"
     if found := TAG.search(tex):
         yield f"has markup, {found[0]!r}: expected TeX, and a space behind <"
+    if found := OVERLAP.search(tex):
+        yield f"has {found[0]}, which draws a row over another"
     if "%" in tex:
         yield "has % in a formula, which hides the rest of its line"
     if EMPTY.search(without_layout(tex)):
@@ -127,6 +133,9 @@ def as_read(text: str) -> str:
 
 def formula_as_read(tex: str) -> str:
     """Return a formula on one line, without spaces except behind commas."""
+    pieces = ARRAY.split(tex)  # outside of which MathJax breaks no line
+    pieces[::2] = [piece.replace(r"\\", "") for piece in pieces[::2]]
+    tex = "".join(pieces)
     if PLACED.search(tex):
         tex = PLACED.sub("", COLUMNS.sub(r"\1", tex))
     tex = without_layout(NUMERATOR.sub(r"\1/", tex))

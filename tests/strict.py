@@ -27,11 +27,14 @@ from tests.prose import STATED, TYPED, markdown_problems, text_problems
 # owner's affair, since grading uses the kernel at hand.
 FLAG, WORD, VERSION = "true|false", r'"[\w/+=-]*"', r'"\d\.\d+\.\w+\+?"'
 TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:?\d\d)"'
+WIDGETS = "widgets.application/vnd.jupyter.widget-state+json"
 NOTEBOOK_METADATA = {
     FLAG: "colab.toc_visible toc-showcode toc-showmarkdowntxt toc-showtags",
-    WORD: "accelerator celltoolbar colab.authorship_tag colab.gpuType vscode.interpreter.hash",
+    WORD: "accelerator colab.authorship_tag colab.gpuType interpreter.hash vscode.interpreter.hash",
     VERSION: "language_info.version",
-    r"\d": "orig_nbformat language_info.codemirror_mode.version",
+    r"\d": f"orig_nbformat language_info.codemirror_mode.version {WIDGETS}.version_major "
+    f"{WIDGETS}.version_minor",
+    r"\{\}": f"anaconda-cloud colab vscode {WIDGETS}.state",
     r"\[\]": "colab.collapsed_sections colab.provenance",
     "false": "hide_input",
     '"python3"': "kernelspec.name",
@@ -41,12 +44,15 @@ NOTEBOOK_METADATA = {
     r'"\.py"': "language_info.file_extension",
     '"text/x-python"': "language_info.mimetype",
     r'"[\w .-]+\.ipynb"': "colab.name",
+    r'"[\w ]+"': "celltoolbar",
+    r'"nteract@[\d.]+"': "nteract.version",
 }
 TEXT_METADATA = {
     FLAG: "deletable editable pycharm.is_executing trusted",
     WORD: "colab_type id",
-    "false": "collapsed heading_collapsed hidden hide_input jp-MarkdownHeadingCollapsed scrolled "
-    "jupyter.outputs_hidden jupyter.source_hidden",
+    "false": "collapsed heading_collapsed hidden hide_input inputHidden outputHidden scrolled "
+    "jp-MarkdownHeadingCollapsed jupyter.outputs_hidden jupyter.source_hidden",
+    r"\{\}": "colab execution executionInfo jupyter pycharm slideshow vscode",
     r"\[\]": "tags",
     '"(python|markdown)"': "vscode.languageId",
     '"(-|slide|subslide)?"': "slideshow.slide_type",
@@ -170,7 +176,8 @@ def metadata_problems(metadata: dict, allowed: dict[str, str], path: str = "") -
     patterns = {name: pattern for pattern, names in allowed.items() for name in names.split()}
     for key, value in metadata.items():
         name, text = path + key, json.dumps(value)
-        if isinstance(value, dict) and any(known.startswith(f"{name}.") for known in patterns):
+        is_level = any(known.startswith(f"{name}.") for known in patterns)
+        if is_level and isinstance(value, dict) and value:
             yield from metadata_problems(value, allowed, f"{name}.")
         elif not re.fullmatch(patterns.get(name, ""), text):
             yield f"metadata {name} is {text}, expected {patterns.get(name, 'none of that name')}"

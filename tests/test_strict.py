@@ -136,6 +136,7 @@ def display(mime, content):
 
 SHIFTED = [cell(n, execution_count=count) for n, count in ((1, 2), (CALL, 3), (4, 4), (RESULT, 5))]
 RAW = nbformat.from_dict({"cell_type": "raw", "id": "a", "metadata": {}, "source": "97"})
+STATE = "application/vnd.jupyter.widget-state+json"
 MODE = {"name": "python", "codemirror_mode": {"version": "97"}}
 ERROR = {"output_type": "error", "ename": "E", "evalue": "", "traceback": []}
 TAMPERINGS = {
@@ -223,6 +224,10 @@ TAMPERINGS = {
     "title": (of_notebook(title="97 %"), 'notebook: metadata title is "97 %"'),
     "authors": (of_notebook(authors=[{"name": "97"}]), "metadata authors is"),
     "widgets": (of_notebook(widgets={}), "metadata widgets is {}, expected none"),
+    "state of widgets": (of_notebook(widgets={STATE: {"state": {"a": {}}}}), "json.state is"),
+    "toolbar": (of_notebook(celltoolbar="97 %"), "metadata celltoolbar is"),
+    "editor": (of_notebook(nteract={"version": "97 %"}), "metadata nteract.version is"),
+    "hash": (of_notebook(vscode={"interpreter": {"hash": "97 %"}}), "vscode.interpreter.hash is"),
     "all code hidden": (of_notebook(hide_input=True), "metadata hide_input is true"),
     "sections collapsed": (of_notebook(colab={"collapsed_sections": ["a"]}), "collapsed_sections"),
     "paired with a text": (of_notebook(jupytext={"formats": "ipynb,py"}), "metadata jupytext is"),
@@ -277,7 +282,10 @@ OF_EDITORS = [
     {"vscode": {"interpreter": {"hash": "31f2aee4e71d21fbe5cf8b01ff0e069b9275f58929596ceb"}}},
     # JupyterLab, nbextensions
     {"toc-showcode": False, "toc-showmarkdowntxt": True, "toc-showtags": False},
-    {"celltoolbar": "Slideshow", "hide_input": False},
+    {"celltoolbar": "Edit Metadata", "hide_input": False, "anaconda-cloud": {}},
+    {"widgets": {STATE: {"state": {}, "version_major": 2, "version_minor": 0}}},
+    {"nteract": {"version": "nteract@0.15.0"}, "vscode": {}, "colab": {}},
+    {"interpreter": {"hash": "31f2aee4e71d21fb"}},
     {"language_info": {**LANGUAGE, "version": "3.14.0rc2"}},
     # PyCharm
     {"language_info": {**LANGUAGE, "version": "2.7.6", "pygments_lexer": "ipython2"}},
@@ -302,7 +310,9 @@ OF_EDITED_CELLS = [
     {"vscode": {"languageId": "python"}},
     {"pycharm": {"name": "#%%\n", "is_executing": False}},
     {"pycharm": {"name": "#%% md\n"}, "slideshow": {"slide_type": "slide"}},
-    {"pycharm": {}, "slideshow": {"slide_type": "subslide"}},
+    {"pycharm": {}, "jupyter": {}, "vscode": {}, "slideshow": {"slide_type": "subslide"}},
+    {"execution": {}, "executionInfo": {}, "colab": {}, "slideshow": {}},
+    {"inputHidden": False, "outputHidden": False},
     {"ExecuteTime": {"start_time": f"{TIME}.1Z", "end_time": f"{TIME}.123456500Z"}},
     # Colab
     {"id": "x-Y_1", "outputId": "ab-12", "colab_type": "code"},
@@ -321,7 +331,7 @@ OF_EDITED_TEXT = [
     {"editable": False, "slideshow": {"slide_type": "-"}, "tags": []},
     {"jp-MarkdownHeadingCollapsed": False, "heading_collapsed": False, "hidden": False},
     {"pycharm": {"name": "#%% md\n"}, "vscode": {"languageId": "markdown"}},
-    {"id": "x-Y_1", "colab_type": "text"},
+    {"id": "x-Y_1", "colab_type": "text", "pycharm": {}, "jupyter": {}, "slideshow": {}},
 ]
 
 
