@@ -67,14 +67,14 @@ def first_difference(stored: object, rerun: object) -> str:
     """Show the first line in which two values differ, around where they do."""
     pairs = zip_longest(str(stored).splitlines(True), str(rerun).splitlines(True), fillvalue="")
     line, (one, other) = next((i, p) for i, p in enumerate(pairs, start=1) if p[0] != p[1])
-    at = next((i for i, p in enumerate(zip(one, other, strict=False)) if p[0] != p[1]), 0)
+    at = next(i for i, (a, b) in enumerate(zip_longest(one, other)) if a != b)
     part = slice(max(0, at - 30), at + 50)
     return f"line {line} is {one[part]!r}, rerun: {other[part]!r}"
 
 
 def same_picture(stored: str, rerun: str) -> bool:
     """Compare base64 images as seen; encoders differ between machines, pixels hardly."""
-    if stored.strip() == rerun.strip():
+    if stored == rerun:
         return True
     try:
         (kind, chunks, one), (other_kind, others, other) = map(read_picture, (stored, rerun))
@@ -99,9 +99,9 @@ def read_picture(data: str) -> tuple[tuple, set[bytes], np.ndarray]:
 def seen_chunks(file: bytes) -> set[bytes]:
     """Return the chunks of a PNG, beside those of its pixels, that may change how it is seen."""
     found, at = set(), 8
-    while at < len(file):  # of each: length, kind, content, checksum
+    while kind := file[at + 4 : at + 8]:  # of each: length, kind, content, checksum
         end = at + 12 + int.from_bytes(file[at : at + 4])
-        if file[at + 4 : at + 8] not in ENCODED:
+        if kind not in ENCODED:
             found.add(file[at:end])
         at = end
     return found

@@ -185,12 +185,17 @@ def test_picture_may_be_encoded_and_rounded_otherwise(same):
     assert same_picture(same, png())
 
 
+def test_what_is_no_picture_may_be_the_same():
+    assert same_picture("AAAA", "AAAA")
+
+
 @pytest.mark.parametrize(
     ("stored", "rerun", "message"),
     [
         ([stream("a\nb\n")], [stream("a\nc\n")], r"output 1: text line 2 is 'b\n', rerun: 'c\n'"),
         ([stream("x" * 99)], [stream("x" * 98 + "y")], f"'{'x' * 31}', rerun: '{'x' * 30}y'"),
         ([stream("xy" + "z" * 99)], [stream("xx")], f"line 1 is 'xy{'z' * 49}', rerun: 'xx'"),
+        ([stream("x" * 99 + "y")], [stream("x" * 99)], f"'{'x' * 30}y', rerun: '{'x' * 30}'"),
         ([stream("a")], [], "output 1 (stream stdout) is in the stored notebook only"),
         ([], [stream("a")], "output 1 (stream stdout) is in the rerun only"),
         ([stream("a")], [stream("a", "stderr")], "is stream stdout, rerun: stream stderr"),
