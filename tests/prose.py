@@ -29,7 +29,7 @@ NAME_WITH_DIGITS = re.compile(
 )
 NUMBER = re.compile(
     r"\d+(?:(?:[.,]| +| *\n *)\d+)*(?:e[-+]?\d+)?(?:\s*%)?|per ?cent(?!il)\w*"
-    r"|(?:ty-|point )(?:zero|one|two|three|four|five|six|seven|eight|nine)\b",
+    r"|(?:\w+ty-|point )(?:zero|one|two|three|four|five|six|seven|eight|nine)\b",
     re.IGNORECASE,
 )
 
@@ -125,10 +125,9 @@ def as_read(text: str) -> str:
     """Return text without what formats it; where links lead stands at the end."""
     text = LISTED.sub(lambda several: several[0].replace(",", ", "), text)
     pieces = re.split(r"\$\$?", NAME_WITH_DIGITS.sub("name", text))
-    targets = [target for prose in pieces[::2] for target in TARGET.findall(prose)]
     pieces[::2] = [FORMAT.sub("", TARGET.sub("", prose)) for prose in pieces[::2]]
     pieces[1::2] = map(formula_as_read, pieces[1::2])
-    return " and ".join(["".join(pieces), *targets])
+    return " and ".join(["".join(pieces), *TARGET.findall(text)])
 
 
 def formula_as_read(tex: str) -> str:

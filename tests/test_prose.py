@@ -14,6 +14,7 @@ def problems(text):
     return [*text_problems(text), *markdown_problems(text)]
 
 
+DIGITS = "zero one two three four five six seven eight nine".split()
 # text, and words of the message that it must get
 NUMBERS = {
     "The accuracy is 0.9712.": "states 0.9712,",
@@ -98,8 +99,8 @@ NUMBERS = {
     r"$2^{97}$": "states 97,",
     r"$0.9 \\ 7$": "states 0.97,",
     r"$\begin{aligned} a \end{aligned} 0.9 \\ 7$": "states 0.97,",
-    "Ninety-seven images": "states ty-seven,",
-    "nought point nine": "states point nine,",
+    **{f"Ninety-{n} images": f"states Ninety-{n}," for n in DIGITS},
+    **{f"nought point {n}": f"states point {n}," for n in DIGITS},
 }
 HIDDEN = {
     # characters
@@ -126,6 +127,7 @@ HIDDEN = {
     # markup
     "<style>.output {display: none}</style>": "has markup, '<'",
     "<b>": "has markup, '<'",
+    "a $b$ <b>": "has markup, '<'",
     "</b>": "has markup, '<'",
     "<div": "has markup, '<'",
     "<!-- hidden -->": "has markup, '<'",
@@ -161,6 +163,7 @@ HIDDEN = {
     "accuracy\n: best": "has def_list",
     # TeX
     r"$\unicode{x37}$": r"has \unicode, expected TeX",
+    r"$a$ $\unicode{x37}$": r"has \unicode, expected TeX",
     r"$\phantom{hidden}$": r"has \phantom,",
     r"$\vphantom{x}$": r"has \vphantom,",
     r"$\style{display: none}{hidden}$": r"has \style,",
@@ -228,6 +231,8 @@ READ = [
     "**Task 4a)**, 4e-4f, of TDT4265 in *one* line, `task2a.py`, float64, Figure 11 and Table 13",
     "low → lower ▼, 64 × 10, ± 2, the error rate (%), a percentile, snake\\_case\n\n---\n\nb",  # noqa: RUF001
     r"$\begin{cases} 0 \\[5pt] 1 \\ [-1, 1] \end{cases}$, twenty networks, one point",
+    "$$\n\\begin{cases}\n1 & z > 0 \\\\\n0 & z < 0\n\\end{cases}\n$$",
+    r"$\frac{w_{4}}{3}$ in snake\_case (%)",
     "Task 3.\n\n4 units, tasks 1, 2 and 3  \nbroken",
 ]
 
