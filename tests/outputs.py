@@ -92,7 +92,7 @@ def read_picture(data: str) -> tuple[tuple, set[bytes], np.ndarray]:
     """Return a base64 image's kind, what else changes its look, and pixels [height, width, 4]."""
     file = base64.b64decode("".join(data.split()), validate=True)
     image = Image.open(io.BytesIO(file))
-    kind = image.format, image.mode.startswith("I"), getattr(image, "n_frames", 1)
+    kind = image.format, image.mode.startswith("I")
     return kind, seen_chunks(file), np.asarray(image.convert("RGBA"), int)
 
 

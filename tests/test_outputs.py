@@ -200,6 +200,7 @@ def test_what_is_no_picture_may_be_the_same():
         ([], [stream("a")], "output 1 (stream stdout) is in the rerun only"),
         ([stream("a")], [stream("a", "stderr")], "is stream stdout, rerun: stream stderr"),
         ([stream("a"), stream("b", "stderr")], [stream("ab")], "rerun: 'ab'"),
+        ([stream("a"), FIGURE, stream("b")], [stream("ab"), FIGURE], "is 'a', rerun: 'ab'"),
     ],
 )
 def test_message_says_what_differs_and_where(stored, rerun, message):

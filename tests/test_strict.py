@@ -126,6 +126,11 @@ def to_text(notebook):
     notebook["cells"][CALL].update(cell_type="markdown")
 
 
+def labelled(notebook):
+    cell(PROSE, source="wrong: a label")(notebook)
+    cell(CALL, source="wrong")(notebook)
+
+
 def newer(notebook):
     notebook.update(nbformat_minor=9, note="97")
 
@@ -187,6 +192,7 @@ TAMPERINGS = {
     "number in code": (cell(CALL, source="print(0.9712)"), "has 0.9712, which is typed"),
     "name of a file": (cell(CALL, source="answer('claims')"), "names claims, which Markdown"),
     "name of a later cell's": (cell(CALL, source="wrong"), "uses wrong, which neither"),
+    "name of a label": (labelled, "uses wrong, which neither"),
     # metadata
     "collapsed": (metadata(CALL, collapsed=True), "metadata collapsed is true, expected false"),
     "scrolled": (metadata(CALL, scrolled=True), "metadata scrolled is true, expected false"),
@@ -217,6 +223,7 @@ TAMPERINGS = {
     "elapsed": (metadata(CALL, executionInfo={"elapsed": "97 %"}), "executionInfo.elapsed is"),
     "page in Colab": (metadata(CALL, colab={"base_uri": "97 %"}), "colab.base_uri is"),
     "id in Colab": (metadata(CALL, id="97 %"), "metadata id is"),
+    "note for a level": (metadata(CALL, pycharm="97 %"), "metadata pycharm is"),
     "note": (metadata(CALL, execution={"note": "97"}), "execution.note is"),
     "own metadata": (metadata(CALL, note="97"), 'note is "97", expected none of that name'),
     "language": (metadata(CALL, vscode={"languageId": "html"}), "vscode.languageId is"),
@@ -532,7 +539,8 @@ NEEDED = [
     "Run(1)._replace(steps=2).last(), Measured.loss",
     "np.mean(np.random.default_rng(1).normal(size=3)).round(4).T @ np.eye(10)",
     "np._asdict(), ''.join([]), {}.items()",
-    "True, None, 20_000, 20000, 1e-12, 0.9, 10.0",
+    "True, None, 20_000, 20000, 1e-12, 1.7159, 10.0, '\\n'",
+    repr("a" * 9999),
     "print('1e-12, 10,000', sep='\\t', end='\\n')",
     "display(Markdown('Task 4a of TDT4265'))",
     "Markdown(f'**Answer.** {np:.4f}')",
