@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import AnyStr, NamedTuple
 
 import nbformat
 
@@ -246,7 +246,7 @@ def name_problems(node: ast.AST, names: Names) -> Iterator[str]:
             yield f"has {ast.unparse(node)}, expected imports from report, and %run, only"
         case ast.Match():
             yield "has a match statement, which may read any attribute: expected if"
-        case ast.Name(id=name, ctx=ast.Load()) if name not in names.known:
+        case ast.Name(id=name) if name not in names.known:
             yield f"uses {name}, which neither the task files nor the notebook define"
         case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()):
             yield f"changes .{name}, expected a new value instead"
@@ -294,7 +294,7 @@ def is_split_number(parts: tuple[ast.expr, ast.expr]) -> bool:
     return False
 
 
-def is_stated(number: bytes | complex) -> bool:
+def is_stated(number: object) -> bool:
     """Tell whether a number may be typed, without or with commas."""
     text = str(number).removesuffix(".0")
     return text in STATED or re.sub(r"(?<=\d)(?=(\d{3})+$)", ",", text) in STATED
@@ -315,7 +315,7 @@ NOT_PYTHON = ast.Module([])
 
 
 @cache  # a hundred copies of one notebook are asked about in the tests
-def parsed(text: str | bytes) -> ast.Module:
+def parsed(text: AnyStr) -> ast.Module:
     """Return the Python of a cell or a file, an empty module, NOT_PYTHON, if it isn't."""
     try:
         return ast.parse(without_magics(text) if isinstance(text, str) else text)
@@ -332,7 +332,7 @@ def task_names(root: Path) -> set[str]:
     """Return the names that the task files and `report/` define, without what they import."""
     names: set[str] = set()
     for node in (node for module in modules(root, *RUN, "report/*.py") for node in module.body):
-        reads_files = re.search(r"__file__|\bPath\(", ast.unparse(node))
+        reads_files = re.search(r"__file__|Path\(", ast.unparse(node))
         match node:
             case ast.FunctionDef() | ast.ClassDef():
                 names |= given_names([node])

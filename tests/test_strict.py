@@ -24,13 +24,15 @@ PROJECT = {
     "task2a.py": """
 import math
 import os
+import statistics as st
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-DATA = Path(__file__).parent
-OTHER = Path("data")
+DATA = Path("data")
+HERE = os.path.dirname(__file__)
+OTHER: Path = Path("data")
 SEEDS = [number for number in range(3)]
 RATE: float = 0.1
 FIRST, *REST = SEEDS
@@ -132,7 +134,7 @@ def labelled(notebook):
 
 
 def newer(notebook):
-    notebook.update(nbformat_minor=9, note="97")
+    notebook.update(nbformat_minor=6, note="97")
 
 
 def display(mime, content):
@@ -175,7 +177,7 @@ TAMPERINGS = {
         "has attachments ['a.png']",
     ),
     "not of the format": (cell(CALL, note="97"), "notebook: not of the notebook format"),
-    "of a future format": (newer, "notebook: of format 4.9, expected 4.0 to 4.5"),
+    "of a future format": (newer, "notebook: of format 4.6, expected 4.0 to 4.5"),
     "of an old format": (lambda n: n.update(nbformat=3), "notebook: of format 3.5, expected"),
     "of no format": (lambda n: n.pop("nbformat"), "notebook: of format None.5, expected"),
     "code to text": (to_text, "is code in a cell of text"),
@@ -435,11 +437,12 @@ UNNEEDED = {
             "open eval exec compile globals locals vars dir id input help hasattr getattr setattr "
             "delattr breakpoint memoryview quit exit __import__ chr ord type object super format "
             "hex bytes get_ipython In Out _ih __name__ os math chain inside number _hidden DATA "
-            "OTHER NOTEBOOK mpl figures"
+            "HERE OTHER NOTEBOOK mpl figures st statistics"
         ).split()
     },
     "eval = eval": "gives eval another meaning",
     "math = math": "gives math another meaning",
+    "st = st": "gives st another meaning",
     "chain = chain": "gives chain another meaning",
     "get_ipython = get_ipython": "gives get_ipython another meaning",
     "In = []": "gives In another meaning",
@@ -544,7 +547,7 @@ NEEDED = [
     "print('1e-12, 10,000', sep='\\t', end='\\n')",
     "display(Markdown('Task 4a of TDT4265'))",
     "Markdown(f'**Answer.** {np:.4f}')",
-    "f'{np:11}', f'{np:,.2f}{np:>8}', f'{np:{SEEDS}}', f'{np:1{SEEDS}}'",
+    "f'{np:11}', f'{np:,.2f}{np:>8}', f'{np:{SEEDS}}', f'{np:1{SEEDS}}', f'{np:{SEEDS}.2f}'",
     "f'seed {np}, {np} of 3', f'{np}, 2', f'Task 4{np}', f'{np}. 2 {np}'",
     'def f(x):\n    """Return x.\n\n    Args:\n        x: it.\n    """\n    return x\n\n\nf(1)',
     "def f(*args, **options):\n    return args, options",
