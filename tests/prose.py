@@ -6,7 +6,7 @@ allowed. Numbers are looked for in what a reader reads, without what only format
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import mistune
 
@@ -60,7 +60,7 @@ ENVIRONMENT = re.compile(r"\\begin(?:\{(\w+)\})?")
 ARRAY = re.compile(r"(\\begin\{.*\\end\{\w+\})", re.DOTALL)
 PLACED = re.compile(r"\\(?:begin|end)\{(?:aligned|gathered|split)\}")  # without delimiters
 COLUMNS = re.compile(r"&((?:[^&\\]|\\[^\\])*&?)")  # of aligned: two stand side by side, then a gap
-NUMERATOR = re.compile(r"(\\[td]?frac\{(?:[^{}]|\{[^{}]*\})*\})")
+NUMERATOR = re.compile(r"(\\[td]?frac(?:\d|\{(?:[^{}]|\{[^{}]*\})*\}))")
 EXPONENT = re.compile(r"\^\{([^{}]+)\}")
 OVERLAP = re.compile(r"\\\\\[\s*-[^]]*\]?")
 EMPTY = re.compile(r"\{\s*\}")
@@ -80,6 +80,7 @@ PARTS = {  # of Markdown, as mistune names them
     *"table table_head table_body table_row table_cell block_math inline_math".split(),
     *"text emphasis strong codespan link linebreak softbreak".split(),
 }
+PARTS_OF_OUTPUTS = PARTS | {"block_code python"}  # the source of a function, say
 TYPED = "which is typed: expected a cell that computes and shows it"
 
 
@@ -146,7 +147,7 @@ def without_layout(tex: str) -> str:
     return COMMAND.sub(lambda found: "" if found[0] in LAYOUT else found[0], tex)
 
 
-def markdown_problems(source: str) -> Iterator[str]:
+def markdown_problems(source: str, allowed: Set[str] = PARTS) -> Iterator[str]:
     """Check that Markdown has no parts that hide something, or look like an output."""
     plugins = ["math", "table", "strikethrough", "task_lists", "def_list"]
     parts, state = mistune.create_markdown(renderer=None, plugins=plugins).parse(source)
@@ -155,9 +156,10 @@ def markdown_problems(source: str) -> Iterator[str]:
     while parts:
         part = parts.pop()
         parts += part.get("children", [])
-        if part["type"] not in PARTS:
-            yield f"has {part['type']}, {part.get('raw', '')!r}: expected text, tables and formulas"
         about = part.get("attrs", {})
+        kind = f"{part['type']} {about.get('info', '')}".strip()
+        if kind not in allowed:
+            yield f"has {kind}, {part.get('raw', '')!r}: expected text, tables and formulas"
         if "title" in about:
             yield f"has a link with the title {about['title']!r}, which nobody sees"
         if not LINK.match(about.get("url", "")):

@@ -20,7 +20,7 @@ from typing import AnyStr, NamedTuple
 import nbformat
 
 from tests.outputs import describe
-from tests.prose import STATED, TYPED, markdown_problems, text_problems
+from tests.prose import PARTS_OF_OUTPUTS, STATED, TYPED, markdown_problems, text_problems
 
 # What hides and changes nothing: the bookkeeping of JupyterLab, VS Code, PyCharm, Colab and
 # nbextensions, as {pattern of the value as JSON: paths of metadata}. A kernel's display name is its
@@ -195,7 +195,8 @@ def executed_problems(cell: dict, count: int) -> Iterator[str]:
             yield f"shows {', '.join(sorted(unknown))}, which may do more than show"
         if any(data.get("text/html", "")):
             yield "shows HTML, which may hide or change more than its output"
-        for problem in markdown_problems("".join(data.get("text/markdown", ""))):
+        markdown = "".join(data.get("text/markdown", ""))
+        for problem in markdown_problems(markdown, PARTS_OF_OUTPUTS):
             yield f"its output {problem}"
         if output.get("execution_count", count) != count:
             yield f"its result counts {output['execution_count']}, expected {count}"

@@ -88,7 +88,8 @@ NUMBERS = {
     r"$\boxed{0.9}\boxed{7}$": "states 0.97,",
     r"$0.9\displaystyle 7$": "states 0.97,",
     r"$\frac{97}{100}$": "states 97,",
-    r"$\frac97$": "states 97,",
+    r"$\frac{9}{7}7$": "states 77,",
+    r"$\frac{97}1$": "states 97,",
     r"$\begin{aligned} 0.9&7 \end{aligned}$": "states 0.97,",
     "$$\n\\begin{aligned}\n0.9\n& 7\n\\end{aligned}\n$$": "states 0.97,",
     r"$0.9\begin{gathered}7\end{gathered}$": "states 0.97,",
@@ -230,9 +231,9 @@ READ = [
     "> Y. LeCun et al.: “Efficient BackProp”, 1998 – [paper](https://a.b/paper.pdf).",  # noqa: RUF001
     "**Task 4a)**, 4e-4f, of TDT4265 in *one* line, `task2a.py`, float64, Figure 11 and Table 13",
     "low → lower ▼, 64 × 10, ± 2, the error rate (%), a percentile, snake\\_case\n\n---\n\nb",  # noqa: RUF001
-    r"$\begin{cases} 0 \\[5pt] 1 \\ [-1, 1] \end{cases}$, twenty networks, one point",
+    r"$\begin{cases} 0 \\[5pt] 1 \\ [-1, 1] \end{cases}$, twenty networks, one point, the twenty-sixth",
     "$$\n\\begin{cases}\n1 & z > 0 \\\\\n0 & z < 0\n\\end{cases}\n$$",
-    r"$\frac{w_{4}}{3}$ in snake\_case (%)",
+    r"$\frac{w_{4}}{3}$, $\tfrac14 + \frac1n$ in snake\_case (%)",
     "Task 3.\n\n4 units, tasks 1, 2 and 3  \nbroken",
 ]
 
