@@ -303,7 +303,10 @@ def is_stated(number: object) -> bool:
 
 def names_file(root: Path, text: str) -> bool:
     """Tell whether a text is the name of a file beside the notebook."""
-    return len(text) < 200 and (root / text).is_file()
+    try:
+        return (root / text).is_file()
+    except OSError:  # it is too long for a name
+        return False
 
 
 def without_magics(text: str) -> str:

@@ -166,8 +166,10 @@ def test_equal_outputs_have_no_differences():
 
 
 def test_streams_may_be_split_elsewhere():
-    parts = [stream("agr"), stream("ee: True\n")]
-    assert output_differences([*parts, *OUTPUTS[1:]], OUTPUTS) == []
+    parts = [stream("agr"), stream("ee: "), stream("True\n")]
+    assert (
+        output_differences([*parts, FIGURE, *parts], [OUTPUTS[TEXT], FIGURE, OUTPUTS[TEXT]]) == []
+    )
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def to_text(notebook):
 
 
 def labelled(notebook):
-    cell(PROSE, source="wrong: a label")(notebook)
+    cell(PROSE, source="wrong: label")(notebook)
     cell(CALL, source="wrong")(notebook)
 
 
