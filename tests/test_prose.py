@@ -231,7 +231,7 @@ READ = [
     "> Y. LeCun et al.: “Efficient BackProp”, 1998 – [paper](https://a.b/paper.pdf).",  # noqa: RUF001
     "**Task 4a)**, 4e-4f, of TDT4265 in *one* line, `task2a.py`, float64, Figure 11 and Table 13",
     "low → lower ▼, 64 × 10, ± 2, the error rate (%), a percentile, snake\\_case\n\n---\n\nb",  # noqa: RUF001
-    r"$\begin{cases} 0 \\[5pt] 1 \\ [-1, 1] \end{cases}$, twenty networks, one point, the twenty-sixth",
+    r"$\begin{cases} 0 \\[5pt] 1 \\ [-1, 1] \end{cases}$, one point, the twenty-sixth",
     "$$\n\\begin{cases}\n1 & z > 0 \\\\\n0 & z < 0\n\\end{cases}\n$$",
     r"$\frac{w_{4}}{3}$, $\tfrac14 + \frac1n$ in snake\_case (%)",
     "Task 3.\n\n4 units, tasks 1, 2 and 3  \nbroken",

@@ -383,7 +383,7 @@ def in_lines(notebook):
         in_lines,
         cell(PROSE, attachments={}),
         add(CALL, display("text/markdown", "```python\ndef f(): return 0.97\n```")),
-        lambda notebook: notebook["cells"].insert(2, new_code_cell()),
+        lambda notebook: notebook["cells"].insert(2, new_code_cell(" \n")),
         lambda notebook: notebook["cells"].append(new_markdown_cell()),
         prose("Answer: momentum"),
         cell(PROSE, source="Answer: momentum"),
