@@ -266,7 +266,8 @@ def shown_problems(tree: ast.Module, root: Path) -> Iterator[str]:
             case ast.Name(id="Markdown" | "display" as name) if id(node) not in called:
                 yield f"hands {name} on, expected a call of it"
             case ast.Call(func=ast.Name(id="Markdown"), args=args, keywords=keywords):
-                if keywords or len(args) != 1 or isinstance(args[0], ast.Starred):
+                starred = any(isinstance(arg, ast.Starred) for arg in args)
+                if keywords or starred or len(args) != 1:
                     yield "gives Markdown more than a text, which may show what nothing computes"
             case ast.FormattedValue(value=ast.Constant(value=value)):
                 yield f"formats {value!r}, {TYPED}"
@@ -298,7 +299,7 @@ def is_split_number(parts: tuple[ast.expr, ast.expr]) -> bool:
 def is_stated(number: object) -> bool:
     """Tell whether a number may be typed, without or with commas."""
     text = str(number).removesuffix(".0")
-    return text in STATED or re.sub(r"(?<=\d)(?=(\d{3})+$)", ",", text) in STATED
+    return text in STATED or re.sub(r"(?=(\d{3})+$)", ",", text) in STATED
 
 
 def names_file(root: Path, text: str) -> bool:

@@ -177,7 +177,7 @@ TAMPERINGS = {
         cell(PROSE, attachments={"a.png": {"image/png": "AAAA"}}),
         "has attachments ['a.png']",
     ),
-    "not of the format": (cell(CALL, note="97"), "notebook: not of the notebook format"),
+    "not of the format": (cell(CALL, note="97"), "notebook format: Additional properties"),
     "of a future format": (newer, "notebook: of format 4.6, expected 4.0 to 4.5"),
     "of an old format": (lambda n: n.update(nbformat=3), "notebook: of format 3.5, expected"),
     "of no format": (lambda n: n.pop("nbformat"), "notebook: of format None.5, expected"),
@@ -490,7 +490,7 @@ UNNEEDED = {
     # Markdown
     "Markdown(url=SEEDS)": "gives Markdown more than a text",
     "Markdown('', filename=SEEDS)": "gives Markdown more than a text",
-    "Markdown(*[SEEDS])": "gives Markdown more than a text",
+    "Markdown(*SEEDS)": "gives Markdown more than a text",
     "Markdown('', SEEDS)": "gives Markdown more than a text",
     "Markdown()": "gives Markdown more than a text",
     "Markdown('claims')": "names claims, which Markdown would show",
