@@ -21,6 +21,8 @@ STATED = {
     *"640 50,240 1.5 16 19 38 52 53 12 1e-12".split(),
     # other learning rates, another width
     *"0.002 0.005 0.01 0.05 0.2 256".split(),
+    # steps and images that are looked at, figures
+    *"20 125 1250 1,250 5000 2000 2,000 11 13 14 15 17 18".split(),
     # years of references, an interval
     *"1964 1986 1998 2010 2013 2015 0,1".split(),
 }
