@@ -230,7 +230,7 @@ READ = [
     r"$\frac{\partial C}{\partial \mathbf W_2}$, $\frac{C(w_{1}^{2} + h)}{2h}$, $1, 2, \dots$",
     "> Y. LeCun et al.: “Efficient BackProp”, 1998 – [paper](https://a.b/paper.pdf).",  # noqa: RUF001
     "**Task 4a)**, 4e-4f, of TDT4265 in *one* line, `task2a.py`, float64, Figure 11 and Table 13",
-    "low → lower ▼, 64 × 10, ± 2, the error rate (%), a percentile, snake\\_case\n\n---\n\nb",  # noqa: RUF001
+    "low → lower ▼, 64 × 10, ± 2, the error rate (%), a percentile, snake\\_case\n\n---\n\nb",
     r"$\begin{cases} 0 \\[5pt] 1 \\ [-1, 1] \end{cases}$, one point, the twenty-sixth",
     "$$\n\\begin{cases}\n1 & z > 0 \\\\\n0 & z < 0\n\\end{cases}\n$$",
     r"$\frac{w_{4}}{3}$, $\tfrac14 + \frac1n$ in snake\_case (%)",
