@@ -1,8 +1,8 @@
 """Hand in: execute the notebook, export it as a PDF without TeX or a browser, zip the code.
 
 The way of a notebook: its cells and outputs become a list of parts, pandoc with report/report.lua
-makes it Typst, and Typst sets the PDF with the look of report/report.typ. Whatever cannot make the
-way is named on stderr with its cell.
+makes that Typst, and Typst a PDF that looks as report/report.typ says and that screen readers can
+read (PDF/UA-1). Whatever cannot make the way is named on stderr with its cell.
 """
 
 import argparse
@@ -17,13 +17,14 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from html import escape, unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 from urllib.request import urlopen
 
 import nbformat
@@ -44,20 +45,12 @@ from traitlets import List, Unicode
 os.environ.setdefault("PYPANDOC_PANDOC", str(Path(pypandoc.__file__).with_name("files") / "pandoc"))
 
 NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
-LOOK = Path(__file__).with_name("report")
-STUDENTS_FILES = "task*.py"  # beside the notebook
-HIDING = {"hide-input", "remove-input"}  # tags of code cells whose source the PDF leaves out
+REPORT = Path(__file__).with_name("report")
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-
+HIDING = {"hide-input", "remove-input"}  # tags of code cells whose source the PDF leaves out
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")  # vectors first
-KINDS = {  # of parts, by type; in an output the first is preferred
-    "text/markdown": "markdown",
-    "text/latex": "markdown",
-    **dict.fromkeys(IMAGES, "picture"),
-    "text/html": "html",
-    "text/plain": "output",
-}
-UNSEEN = re.compile(r"(?is)<(script|style)\b.*?</\1>|<(?!img|svg|iframe|video)[^>]*>|\s+")
+PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
+
 # code, which stays as it is; what no paper can show; formulas as Jupyter finds them
 SPECIAL = re.compile(
     r"""(?msx)
@@ -68,10 +61,17 @@ SPECIAL = re.compile(
     | \$(?P<inline>(?:\\.|[^$\\\n]|\n(?!\s*\n))+)\$ | \\\\\((?P<round>.+?)\\\\\)
     """
 )
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room for it"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "close it where it is open, and allow writing"),
+    errno.EROFS: "its disk is read-only, give another --output",
+    errno.EISDIR: "a folder has its name, give another --output",
+    errno.ENAMETOOLONG: "give a shorter --output",
+}
 
 
 def say(message: str, stream: TextIO | None = None) -> None:
-    """Print as much of a message as the console can write: printing decides nothing."""
+    """Print what the console can write of a message, and never fail."""
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
@@ -81,171 +81,155 @@ def say(message: str, stream: TextIO | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def report(cell: object, message: str) -> None:
+def warn(cell: int, message: str) -> None:
     """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
     say(f"warning: cell {cell}: {' '.join(message.split())}", sys.stderr)
 
 
-def marked(text: str, cell: int, *, html: bool) -> str:
-    """Return Markdown or HTML with its formulas in the way by which pandoc knows them."""
+def marked(text: str, cell: int, *, html: bool = False) -> str:
+    """Return Markdown or HTML whose formulas are hidden from pandoc, as report.lua knows them."""
 
     def mark(found: re.Match) -> str:
         if found["tag"]:
-            report(cell, f"<{found['tag']}> cannot be set, its source is shown: {found[0]:.300}")
+            warn(cell, f"<{found['tag']}> cannot be set, its source is shown: {found[0]:.300}")
             return f"<code>{escape(found[0])}</code>"
         display = found["display"] or found["environment"]
         tex = display or found["inline"] or found["round"]
         if not tex:
             return "$" if html and found[0] == r"\$" else found[0]
-        if html:
-            mode = "; mode=display" if display else ""
-            return f'<script type="math/tex{mode}">{unescape(tex)}</script>'
-        # not to end cells of a table, nor a paragraph
-        tex = " ".join(re.sub(r"\|", r"\\vert ", re.sub(r"(?<!\\)\\\|", r"\\Vert ", tex)).split())
-        return f"````{tex}````{{={'DisplayMath' if display else 'InlineMath'}}}"
+        tex = unescape(tex) if html else tex
+        return f"\ue000{'d' if display else 'i'}{tex.strip().encode().hex()}\ue000"
 
     return SPECIAL.sub(mark, text)
 
 
-def part(cell: int, kind: str, text: str, **about: str) -> dict:
-    """Return what report.lua reads: Markdown, HTML, the name of a picture, or else a listing."""
-    if kind in ("markdown", "html"):
-        text = marked(text, cell, html=kind == "html")
-    elif kind != "picture":
-        text = strip_ansi(text).strip("\n")
-    return {"cell": cell, "kind": kind, "text": text, **about}
+def data_url(mime: str, data: str) -> str:
+    """Return a picture as an address."""
+    data = base64.b64encode(data.encode()).decode() if data.lstrip().startswith("<") else data
+    return f"data:{mime};base64,{''.join(data.split())}"
 
 
-def output_part(cell: int, index: int, output: NotebookNode) -> dict:
-    """Return an output as the first of its types that paper can show, empty for stderr."""
+def output_part(output: NotebookNode, cell: int) -> dict:
+    """Return the part for an output: the first of its types that paper can show."""
     if output.output_type == "error":
-        report(cell, f"its output is an error, {output.ename}")
-        return part(cell, "error", "\n".join(output.traceback))
+        warn(cell, f"its output is an error, {output.ename}")
+        return {"kind": "error", "text": "\n".join(output.traceback)}
+    if output.output_type == "stream" and output.name == "stderr":
+        warn(cell, f"its output on stderr is left out: {output.text:.300}")
+        return {"text": ""}
     if output.output_type == "stream":
-        if output.name == "stderr":
-            report(cell, f"its output on stderr is left out: {output.text:.300}")
-        return part(cell, "output", "" if output.name == "stderr" else output.text)
-    data = {mime: text for mime, text in output.data.items() if text}
-    seen = [m for m in KINDS if m in data and (m != "text/html" or UNSEEN.sub("", data[m]))]
-    mime = seen[0] if seen else None
-    if mime in ("text/plain", None):
+        return {"kind": "output", "text": output.text}
+    data = {mime: content for mime, content in output.data.items() if content}
+    mime = next((mime for mime in PREFERRED if mime in data), "")
+    if mime in ("text/plain", ""):
         for other in sorted(data.keys() - {mime}):
-            report(cell, f"{other} output cannot be set, its {mime or 'source'} is shown")
+            warn(cell, f"{other} output cannot be set, its {mime or 'source'} is shown")
     if mime in IMAGES:
-        about = {"alt": "", "width": "", **output.metadata, **output.metadata.get(mime, {})}
-        options = {name: str(about[name]) for name in ("alt", "width")}
-        return part(cell, "picture", f"output:{index}/{mime}", **options)
-    source = "\n".join(f"{mime}: {str(text)[:300]}" for mime, text in data.items())
-    return part(cell, KINDS[mime], data[mime]) if mime else part(cell, "output", source)
+        about = {**output.metadata, **output.metadata.get(mime, {})}
+        options = {name: str(about.get(name, "")) for name in ("alt", "width")}
+        return {"kind": "picture", "text": data_url(mime, data[mime]), **options}
+    if mime == "text/html":
+        return {"kind": "html", "text": marked(data[mime], cell, html=True)}
+    if mime in ("text/markdown", "text/latex"):
+        return {"kind": "markdown", "text": marked(data[mime], cell)}
+    return {"kind": "output", "text": data.get(mime) or (json.dumps(data)[:300] if data else "")}
 
 
 def parts(nb: NotebookNode, *, code: bool) -> Iterator[dict]:
-    """Yield the parts of a notebook, with or without the sources of code cells."""
+    """Yield what report.lua reads, with or without the sources of code cells."""
     language = nb.metadata.get("language_info", {}).get("name", "python")
     for number, cell in enumerate(nb.cells, 1):
         if cell.cell_type == "markdown":
-            yield part(number, "markdown", cell.source)
+            source = cell.source
+            for name, data in cell.get("attachments", {}).items():
+                for spelt in {name, quote(name)}:
+                    address = data_url(*next(iter(data.items())))
+                    source = source.replace(f"(attachment:{spelt}", f"({address}")
+            yield {"cell": number, "kind": "markdown", "text": marked(source, number)}
         elif cell.cell_type == "raw":
-            mime = cell.metadata.get("raw_mimetype") or cell.metadata.get("format")
-            yield part(number, KINDS.get(mime, "output"), cell.source)
+            yield {"cell": number, "kind": "output", "text": cell.source}
         elif code and not HIDING & set(cell.metadata.get("tags", ())):
-            yield part(number, language, cell.source)
-        for index, output in enumerate(cell.get("outputs", ())):
-            yield output_part(number, index, output)
+            yield {"cell": number, "kind": language, "text": cell.source}
+        for output in cell.get("outputs", ()):
+            yield {"cell": number, **output_part(output, number)}
 
 
-def typst_source(nb: NotebookNode, name: str, *, code: bool = True) -> list[str]:
-    """Return the lines of a notebook's Typst; the name is the title if no heading is one."""
-    content = {"title": nb.metadata.get("title", ""), "name": name}
-    content["parts"] = [part for part in parts(nb, code=code) if part["text"]]
-    options = ("--wrap=none", "--syntax-highlighting=idiomatic", "--quiet")
-    reader = str(LOOK / "report.lua")
+def typst_lines(nb: NotebookNode, name: str, *, code: bool = True) -> list[str]:
+    """Return a notebook's Typst; a name is its title if no heading is."""
+    shown = [
+        {**part, "text": strip_ansi(part["text"]).strip("\n")} for part in parts(nb, code=code)
+    ]
     source = pypandoc.convert_text(
-        json.dumps(content), "typst", reader, options, verify_format=False, sandbox=True
+        json.dumps({"name": name, "parts": [part for part in shown if part["text"]]}),
+        "typst",
+        str(REPORT / "report.lua"),
+        ("--wrap=none", "--syntax-highlighting=idiomatic", "--quiet"),
+        verify_format=False,
+        sandbox=True,
     )
-    lines = source.splitlines()
-    for line in lines:
+    for line in source.splitlines():
         if line.startswith("// warning: "):
-            say(line.removeprefix("// "), sys.stderr)
-    return ['#import "report.typ": *', *lines]
+            say(line[3:], sys.stderr)
+    return source.splitlines()
 
 
-def picture(nb: NotebookNode, base: Path, cell: int, source: str) -> bytes:
-    """Return the file of a picture that a cell shows, empty if there is none.
+def amend(diagnostic: str, lines: list[str], options: dict) -> bool:
+    """Name what Typst refuses and change lines or options so that it will not; tell if one can."""
+    problems = {}
+    for text in re.split("(?m)^error: ", diagnostic)[1:]:
+        if place := re.search(r"┌─ .*?(?:main\.typ:(\d+)|\b(p\d+)):", text):
+            starts = [line.partition(" = ")[0] for line in lines]
+            at = int(place[1]) - 1 if place[1] else starts.index(f"#let {place[2]}")
+            comment = next(line for line in lines[at::-1] if line.startswith('// {"cell"'))
+            problems[text.partition("\n")[0], comment] = at
+    glyphs = [problem for problem in problems if "could not be displayed" in problem[0]]
+    fonts = glyphs and options["ignore_system_fonts"]
+    for text, comment in glyphs if fonts else problems:
+        reason, about = text.removeprefix("PDF/UA-1 error: "), json.loads(comment[3:])
+        if fonts:
+            message, options["ignore_system_fonts"] = f"{reason}, this system's are tried", False
+        elif reason != text:
+            message, options["pdf_standards"] = f"no PDF/UA-1 for {about['what']}: {reason}", []
+        elif "instead" in about:
+            at = problems[text, comment]
+            lines[at] = lines[at].partition(" = ")[0] + " = " + about["instead"]
+            message = f"cannot be set, its source is shown: {about['what']}"
+        else:
+            return False
+        warn(about["cell"], message)
+    return bool(problems)
+
+
+def compile_pdf(lines: list[str], base: Path, about: dict) -> bytes:
+    """Return the PDF: PDF/UA-1 in the wheel's fonts, unless something that is named prevents it.
 
     Args:
-        nb: the notebook.
-        base: where its own relative paths start.
-        cell: the cell's number.
-        source: an address, or "output:", the output's index, "/" and its type.
-    """
-    kind, _, name = unquote(source).partition(":")
-    with suppress(OSError, ValueError, LookupError, AttributeError):
-        if kind == "data":
-            return urlopen(source).read()
-        if kind not in ("output", "attachment"):
-            return (base / unquote(source)).read_bytes()
-        index, _, mime = name.partition("/")
-        output = kind == "output"
-        data = nb.cells[cell - 1]
-        data = data.outputs[int(index)].data if output else data.attachments[name]
-        mime = mime if output else next(iter(data))
-        return data[mime].encode() if "svg" in mime else base64.b64decode(data[mime])
-    return b""
-
-
-def complaints(diagnostic: str, lines: list[str]) -> dict[tuple[int, str], tuple[int, dict]]:
-    """Return what Typst complains of by cell: the line, and what is known of it."""
-    found = {}
-    for text in re.split("(?m)^error: ", diagnostic)[1:]:
-        if place := re.search(r"┌─ (?:main.typ:(\d+)|(p\d+):)", text):
-            starts = [i for i, line in enumerate(lines) if line.startswith(f"#let {place[2]} ")]
-            at = int(place[1]) - 1 if place[1] else starts[0]
-            cells = re.findall(r"^// cell (\d+)$", "\n".join(lines[:at]), re.MULTILINE)
-            about = {"cell": int(cells[-1]) if cells else 1, "what": "text"}
-            if lines[at].startswith("#let "):
-                about = json.loads(lines[at - 1].removeprefix("// "))
-            found[about["cell"], text.partition("\n")[0]] = at, about
-    return found
-
-
-def compile_pdf(lines: list[str], directory: str, about: dict) -> bytes:
-    """Return the PDF: PDF/UA-1 in the wheel's fonts, unless something that is named prevents it.
+        lines: Typst.
+        base: where relative paths of pictures start.
+        about: authors, id and date.
 
     Raises:
         ValueError: Typst cannot set the document; says why.
     """
-    lines, options = [*lines], {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
-    inputs, main = {"about": json.dumps(about)}, Path(directory, "main.typ")
-    while True:
-        main.write_text("\n".join(lines), "utf-8")
-        try:
-            return typst.compile(str(main), sys_inputs=inputs, **options)
-        except typst.TypstError as error:
-            found = complaints(error.diagnostic, lines)
-            glyphs = {key: place for key, place in found.items() if "be displayed" in key[1]}
-            if glyphs and options["ignore_system_fonts"]:
-                options["ignore_system_fonts"] = False
-                for cell, text in glyphs:
-                    report(cell, f"{text}, this system's are tried")
-            elif found and error.message.startswith("PDF/UA"):
-                options["pdf_standards"] = []
-                for (cell, text), (_, about) in found.items():
-                    report(cell, f"{about['what']} keeps the PDF from being PDF/UA-1: {text}")
-            elif found and all("source" in piece for _, piece in found.values()):
-                for (cell, _), (at, piece) in found.items():
-                    report(cell, f"{piece['what']} cannot be set, its source is shown: {piece['source']:.300}")
-                    lines[at] = lines[at].partition("=")[0] + "= " + instead(piece)
-            else:
-                raise ValueError(f"Typst cannot set the document: {error.diagnostic}") from error
-
-
-def instead(piece: dict) -> str:
-    """Return Typst for what Typst refuses."""
-    source = json.dumps(piece["source"], ensure_ascii=False)
-    if piece["what"] == "formula":
-        return f"raw({source}, block: {json.dumps(piece['block'])})"
-    return json.dumps(f"[{piece['alt'] or 'picture'}: {piece['source']:.80}]", ensure_ascii=False)
+    options = {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
+    inputs = {"about": json.dumps(about)}
+    with tempfile.TemporaryDirectory() as directory:
+        main = Path(shutil.copy(REPORT / "report.typ", directory)).with_name("main.typ")
+        for comment, line in pairwise(lines):
+            if found := re.match(r"#let (p\d+) = image", line):
+                source, content = json.loads(comment[3:])["source"], b""
+                with suppress(OSError, ValueError):  # no such file, or no data: no picture
+                    path = base / unquote(source)
+                    data = source.startswith("data:")
+                    content = urlopen(source).read() if data else path.read_bytes()
+                main.with_name(found[1]).write_bytes(content)
+        while True:
+            main.write_text("\n".join(lines), "utf-8")
+            try:
+                return typst.compile(str(main), sys_inputs=inputs, **options)
+            except typst.TypstError as error:
+                if not amend(error.diagnostic, lines, options):
+                    raise ValueError(f"Typst cannot set it: {error.diagnostic}") from error
 
 
 class TypstExporter(TemplateExporter):
@@ -257,7 +241,6 @@ class TypstExporter(TemplateExporter):
     authors = List(Unicode(), help="default: what the notebook's metadata say").tag(config=True)
     id = Unicode(help="who hands in, as the course names them").tag(config=True)
     date = Unicode(help="YYYY-MM-DD; default: none").tag(config=True)
-    language = Unicode("en", help="in which it is read aloud").tag(config=True)
 
     def from_notebook_node(
         self, nb: NotebookNode, resources: dict | None = None, **kw: object
@@ -270,18 +253,11 @@ class TypstExporter(TemplateExporter):
         nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)
         nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)
         known = resources.get("metadata", {})
-        lines = typst_source(nb, known.get("name") or "Notebook", code=not self.exclude_input)
         authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
-        about = {"authors": authors, "id": self.id, "date": self.date, "lang": self.language}
-        base = Path(known.get("path") or ".")
-        with tempfile.TemporaryDirectory() as directory:
-            shutil.copy(LOOK / "report.typ", directory)
-            for line, typst_line in zip(lines, lines[1:], strict=False):
-                if found := re.match(r'#let p\d+ = picture\("(\w+)"', typst_line):
-                    piece = json.loads(line.removeprefix("// "))
-                    content = picture(nb, base, piece["cell"], piece["source"])
-                    Path(directory, found[1]).write_bytes(content)
-            return compile_pdf(lines, directory, about), resources
+        authors = authors or [] if self.id else ["Anonymous"]
+        about = {"authors": authors, "id": self.id, "date": self.date}
+        lines = typst_lines(nb, known.get("name") or "Notebook", code=not self.exclude_input)
+        return compile_pdf(lines, Path(known.get("path") or "."), about), resources
 
 
 def read(path: Path) -> tuple[NotebookNode, bytes]:
@@ -299,7 +275,9 @@ def read(path: Path) -> tuple[NotebookNode, bytes]:
         why = f"{path} cannot be read ({error.strerror}), expected a notebook"
         raise OSError(why) from error
     except Exception as error:  # nbformat's errors have no base class of their own
-        raise ValueError(f"{path} is no notebook ({error!r:.80}), expected .ipynb in UTF-8") from error
+        raise ValueError(
+            f"{path} is no notebook ({error!r:.80}), expected .ipynb in UTF-8"
+        ) from error
 
 
 def execute(nb: NotebookNode, directory: Path) -> None:
@@ -337,7 +315,7 @@ def execute(nb: NotebookNode, directory: Path) -> None:
 
 def archive(notebook: Path, content: bytes) -> bytes:
     """Return a zip, always the same, of a notebook with this content and a student's files."""
-    files = {path.name: path.read_bytes() for path in notebook.parent.glob(STUDENTS_FILES)}
+    files = {path.name: path.read_bytes() for path in notebook.parent.glob("task*.py")}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         for name, data in sorted((files | {notebook.name: content}).items()):
@@ -347,93 +325,53 @@ def archive(notebook: Path, content: bytes) -> bytes:
     return buffer.getvalue()
 
 
-ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room for it"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "close it where it is open, and allow writing"),
-    errno.EROFS: "its disk is read-only, give --output elsewhere",
-    errno.EISDIR: "a folder has its name, rename one of them",
-    errno.ENAMETOOLONG: "give a shorter --output",
-}
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Say in an error which file it is about, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        advice = ADVICE.get(error.errno, "give another --output")
-        raise OSError(f"{path} cannot be written ({error.strerror}), {advice}") from error
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write a new file and have it on the disk, where that can be known."""
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                raise
-
-
-def beside(path: Path, what: str) -> Path:
-    """Return a name of our own in a file's folder."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{what}")
-
-
-def try_targets(paths: Iterable[Path]) -> None:
-    """Find out whether files can be written or replaced, and change nothing.
-
-    Raises:
-        OSError: one cannot.
-    """
-    for path in paths:
-        with writing(path):
-            if path.exists():
-                path.open("r+b").close()
-            try:
-                write(beside(path, "new"), b"")
-            finally:
-                beside(path, "new").unlink(missing_ok=True)
-
-
-def replace_all(files: dict[Path, bytes]) -> None:
+def replace_all(files: dict[Path, bytes], *, rehearse: bool = False) -> None:
     """Write every file beside its place and, once all are on the disk, move them there.
+
+    Args:
+        files: their contents.
+        rehearse: whether to move none, but only find out.
 
     Raises:
         OSError: one cannot be written; all are as they were.
     """
+    new = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+    old = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in files}
     moved = []
     try:
         for path, content in files.items():
-            with writing(path):
-                write(beside(path, "new"), content)
-                if path.exists():
-                    shutil.copy2(path, beside(path, "old"))
-                    shutil.copymode(path, beside(path, "new"))
-        for path in files:
-            with writing(path):
-                beside(path, "new").replace(path)
+            with new[path].open("xb") as file:
+                file.write(content)
+                file.flush()
+                sync(file.fileno())
+            if path.exists():
+                path.open("r+b").close()  # neither read-only nor locked by a viewer
+                shutil.copy2(path, old[path])
+                shutil.copymode(path, new[path])
+        for path in () if rehearse else files:
+            new[path].replace(path)
             moved.append(path)
-    except OSError:
-        for path in moved:
-            if beside(path, "old").exists():
-                beside(path, "old").replace(path)
-            else:
-                path.unlink()
-        raise
+    except OSError as error:
+        for done in moved:
+            old[done].replace(done) if old[done].exists() else done.unlink()
+        advice = ADVICE.get(error.errno, "give another --output")
+        raise OSError(f"{path} cannot be written ({error.strerror}), {advice}") from error
     finally:
-        for path in files:
-            for what in ("new", "old"):
-                beside(path, what).unlink(missing_ok=True)
+        for temporary in (*new.values(), *old.values()):
+            temporary.unlink(missing_ok=True)
 
 
-def hand_in(
-    notebook: Path, pdf: Path, *, run: bool = True, **options: object
-) -> list[Path]:
-    """Write the PDF, the zip beside it and, if it ran, the notebook; return them.
+def sync(descriptor: int) -> None:
+    """Have a file on the disk, where the file system can tell."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
+
+
+def hand_in(notebook: Path, pdf: Path, *, run: bool = True, **options: object) -> list[Path]:
+    """Write the PDF, the zip beside it and, if it ran, the notebook; return the first two.
 
     Args:
         notebook: what is handed in.
@@ -450,8 +388,8 @@ def hand_in(
         raise ValueError(f"--output is {pdf}, expected a directory that exists, or *.pdf in one")
     if stored and not any(stored) and not run:
         raise ValueError(f"{notebook} was never executed, expected outputs: omit --no-execute")
-    targets = [pdf, pdf.with_suffix(".zip"), *([notebook] if run else [])]
-    try_targets(targets)
+    targets = [pdf, pdf.with_suffix(".zip"), notebook][: 3 if run else 2]
+    replace_all(dict.fromkeys(targets, b""), rehearse=True)
     if run:
         execute(nb, notebook.parent)
         content = (nbformat.writes(nb) + "\n").encode()
@@ -476,7 +414,6 @@ def main(argv: list[str] | None = None) -> int:
     option("--author", action="append", help="repeatable; default: metadata, or Anonymous")
     option("--id", default="", help="who hands in, as the course names them; part of the names")
     option("--date", default="", help="YYYY-MM-DD or today; default: none, for equal bytes")
-    option("--language", default="en", help="in which the PDF is read aloud; default: en")
     option("--no-execute", dest="run", action="store_false", help="export what is stored")
     option("--no-code", dest="code", action="store_false", help="leave the code out of the PDF")
     args = parser.parse_args(argv)
@@ -489,9 +426,8 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError(f"--id is {args.id!r}, expected letters, digits, dots and - or _ only")
         today = date.today()
         day = today if args.date == "today" else args.date and date.fromisoformat(args.date)
-        options = {"authors": args.author or [], "id": args.id, "date": str(day)}
-        options |= {"language": args.language, "exclude_input": not args.code}
-        for path in hand_in(notebook, pdf, run=args.run, **options):
+        about = {"authors": args.author or [], "id": args.id, "date": str(day)}
+        for path in hand_in(notebook, pdf, run=args.run, exclude_input=not args.code, **about):
             say(f"{path}: {path.stat().st_size:,} bytes")
     except (OSError, ValueError, RuntimeError) as error:
         say(f"error: {error}", sys.stderr)

@@ -1,48 +1,60 @@
--- A reader for pandoc: the pieces of a notebook, as handin.py lists them, become Typst. Formulas
--- and pictures stand at its start, each on a line of its own with its source behind it, so that
--- one which Typst refuses is found by its line.
+-- A reader for pandoc: the parts of a notebook, as handin.py lists them, become Typst. Formulas and
+-- pictures stand at its start, each on its own line with a comment above, by which handin.py knows
+-- what Typst refuses and what to set instead.
 
-local MARKDOWN = 'commonmark+pipe_tables+raw_html+raw_attribute+strikeout+task_lists'
-  .. '+autolink_bare_uris+footnotes'
--- what MathJax knows and pandoc does not; a matrix without braces would merge with its surroundings
+local MARKDOWN = 'commonmark+pipe_tables+raw_html+strikeout+task_lists+autolink_bare_uris+footnotes'
+-- what MathJax knows and pandoc does not; a matrix without braces would merge with what is around
 local macros = [[
 \newcommand{\tag}[1]{\qquad(#1)}\newcommand{\notag}{}\newcommand{\textcolor}[2]{#2}
 \newcommand{\hbox}[1]{\text{#1}}\newcommand{\fbox}[1]{\boxed{\text{#1}}}
-\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
+\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\hphantom}[1]{\phantom{#1}}
+\newcommand{\require}[1]{}\newcommand{\mathbbm}[1]{\mathbb{#1}}
 \newenvironment{dcases}{\begin{cases}}{\end{cases}}
-\newenvironment{matrix}{\begin{pmatrix}\text{plain}}{\end{pmatrix}}
-\newenvironment{smallmatrix}{\begin{pmatrix}\text{plain}}{\end{pmatrix}}
-\newenvironment{array}[1]{\begin{pmatrix}\text{plain}}{\end{pmatrix}}
+\newenvironment{matrix}{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
+\newenvironment{smallmatrix}{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
+\newenvironment{array}[1]{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 ]]
-local definitions = {
+local DEFINITIONS = {
   '\\%a*command%*?%s*{?\\%a+}?%s*%[?%d?%]?%s*%b{}', '\\DeclareMathOperator%*?%s*{?\\%a+}?%s*%b{}',
 }
-local lines, warnings, targets = pandoc.List(), pandoc.List(), {}
-local cell, title, title_cell, first_level, last_level = 0, nil, 0, 6, 0
+local lines, targets, title = pandoc.List{'#import "report.typ": *'}, {}, nil
+local cell, first_level, last_level = 0, 6, 0
+
+local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '))) end
+
+local function typst(inlines)
+  local document = pandoc.Pandoc{pandoc.Plain(inlines)}
+  return (pandoc.write(document, 'typst', {wrap_text = 'none'}):gsub('%s+', ' '):gsub(' $', ''))
+end
+
+local function warn(message)
+  lines:insert(('// warning: cell %d: %s'):format(cell, message))
+end
 
 -- Put Typst on a line of its own; return what stands for it in the text.
-local function piece(typst, about)
-  about.cell = cell
-  lines:extend{'// ' .. pandoc.json.encode(about), ('#let p%d = %s'):format(#lines / 2, typst)}
-  return pandoc.RawInline('typst', ('#p%d;'):format(#lines / 2 - 1))
+local function piece(code, what, instead, source)
+  local name = 'p' .. #lines
+  local about = {cell = cell, what = what, instead = instead, source = source}
+  lines:insert('// ' .. pandoc.json.encode(about))
+  lines:insert(('#let %s = %s'):format(name, code:gsub('FILE', name)))
+  return pandoc.RawInline('typst', '#' .. name .. ';')
 end
 
 local function picture(source, alt, width)
   local options, number, unit = '', (width or ''):match '^([%d.]+)([%a%%]*)$'
-  if alt ~= '' then options = ', alt: ' .. pandoc.json.encode((alt:gsub('%s+', ' '))) end
+  if alt ~= '' then options = ', alt: ' .. quoted(alt) end
   if unit == '' or unit == 'px' then number, unit = number * 0.75, 'pt' end
+  if unit == 'pt' and number + 0 > 480 then number, unit = 100, '%' end -- the width of the text
   if unit then options = options .. ', width: ' .. number .. unit end
-  local typst = ('picture("p%d"%s)'):format(#lines / 2, options)
-  return piece(typst, {what = 'picture', source = source, alt = alt})
+  local instead = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', source:sub(1, 80))
+  return piece('image("FILE"' .. options .. ')', 'picture ' .. instead, quoted(instead), source)
 end
 
--- Return TeX without what pandoc does not know, and keep its definitions for later formulas.
+-- Return TeX as pandoc knows it, and keep its definitions for the formulas after it.
 local function simplified(tex)
-  tex = tex:gsub('\\def%s*(\\%a+)([#%d]*)%s*(%b{})', function(name, arguments, body)
-    local number = arguments:match '%d$'
-    return '\\newcommand{' .. name .. '}' .. (number and '[' .. number .. ']' or '') .. body
-  end)
-  for _, pattern in ipairs(definitions) do
+  tex = tex:gsub('\\def%s*(\\%a+)%s*(%b{})', '\\newcommand{%1}%2')
+  tex = tex:gsub('\\def%s*(\\%a+)%s*#1%s*(%b{})', '\\newcommand{%1}[1]%2')
+  for _, pattern in ipairs(DEFINITIONS) do
     for definition in tex:gmatch(pattern) do macros = macros .. definition end
     tex = tex:gsub(pattern, '')
   end
@@ -50,60 +62,76 @@ local function simplified(tex)
     tex = tex:gsub('{\\' .. font .. '%f[%A]', '\\math' .. font .. '{')
     tex = tex:gsub('\\' .. font .. '%s*{', '\\math' .. font .. '{')
   end
-  return (tex:gsub('\\label%s*%b{}', ''):gsub('(\\begin{%a+})%s*%[[tbc]%]', '%1'))
+  return (' ' .. tex):gsub('\\label%s*%b{}', ''):gsub('([^\\])\\|', '%1\\Vert ')
+    :gsub('(\\begin{%a+})%s*%[[tbc]%]', '%1')
+    :gsub('\\begin{array}%s*{rcl}(.-)\\end{array}', '\\begin{split}%1\\end{split}')
+    :gsub('(\\left%s*\\{%s*\\begin){array}%s*%b{}(.-\\end){array}', '%1{aligned}%2{aligned}')
+    :gsub('\\left%s*\\{%s*\\begin{aligned}(.-)\\end{aligned}%s*\\right%s*%.',
+      '\\begin{cases}%1\\end{cases}') .. ''
 end
 
--- Put TeX's space between columns of cases, and between pairs of columns of an alignment.
-local function spaced(typst)
-  local cases, columns = 0, 0
-  typst = typst:gsub('cases(%b())', function(rows) return 'cases' .. rows:gsub(' & ', ' &quad ') end)
-  return (typst:gsub('\\? ?[&\\%[] ?', function(found)
-    columns = found == '\\ ' and 0 or found == ' & ' and columns + 1 or columns
-    if columns > 0 and columns % 2 == 0 and found == ' & ' then return ' &quad ' end
-  end))
-end
-
-function Math(math)
-  local tex, typst = simplified(math.text), nil
-  if not tex:match '%S' then return {} end
+local function formula(tex, display)
+  local simple, code = simplified(tex), nil
+  if not simple:match '%S' then return pandoc.Str '' end
   local failures = pandoc.log.silence(function()
-    local one = pandoc.Pandoc{pandoc.Plain{pandoc.Math(math.mathtype, macros .. tex)}}
-    typst = pandoc.write(one, 'typst', {wrap_text = 'none'}):gsub('%s+', ' '):gsub(' $', '')
+    code = typst{pandoc.Math(display and 'DisplayMath' or 'InlineMath', macros .. simple)}
   end)
-  typst = spaced(typst)
+  code = code:gsub('cases%b()', function(rows) return rows:gsub(' & ', '\2 quad ') end)
+    :gsub('\\ ', '\1'):gsub('( & [^\1&]* [^\1&]*) & ', '%1\2 quad '):gsub('\1', '\\ '):gsub('\2', ' &')
     :gsub('delim: "||"', 'delim: "‖"')
-    :gsub('delim: "%(", upright%("plain"%)', 'delim: #none,')
-    :gsub('vec%(upright%("plain"%)', 'vec(delim: #none,')
+    :gsub('delim: "%(", upright%("bare"%)', 'delim: #none,')
+    :gsub('vec%(upright%("bare"%)', 'vec(delim: #none,')
     :gsub('; #none%)', ')') -- no row after a last line break
     :gsub('([%])]);', '%1 ;') -- ends a row, not the code before it
     :gsub('#scale%(x: (%d+%%), y: %d+%%%)%[(.-)%]', 'lr(size: #%1, %2)')
-    :gsub(' ?\\|', ' class("normal", |)') -- no relation
+    :gsub(' ?\\|', ' class("normal", |)'):gsub('∥', ' bar.v.double '):gsub('bar%.v%.double', 'class("normal", ‖)')
     :gsub('stroke: black, inset: 3pt', 'stroke: 0.5pt, inset: 3pt, baseline: 50%% - 0.25em')
-  local block = math.mathtype == 'DisplayMath'
-  return piece(#failures == 0 and 'formula(' .. typst .. ')' or 'refused',
-    {what = 'formula', source = math.text, block = block})
+  local instead = ('raw(%s, block: %s)'):format(quoted(tex), display)
+  code = #failures == 0 and 'formula(' .. code .. ')' or 'refused'
+  return piece(code, 'formula ' .. tex:gsub('%s+', ' '), instead)
 end
 
-local filter = {Math = Math}
+-- Return what handin.py has hidden from pandoc: formulas, in hexadecimal digits between marks.
+local MARKED = '()\u{e000}(%a)(%x*)\u{e000}()'
+local function decoded(code) return (code:gsub('%x%x', function(hex) return string.char(tonumber(hex, 16)) end)) end
+local function restored(text)
+  return (text:gsub(MARKED, function(_, kind, code) return (kind == 'd' and '$$%s$$' or '$%s$'):format(decoded(code)) end))
+end
 
-function filter.Image(image)
-  local style = image.attributes.style or ''
-  local width = image.attributes.width or style:match '^width: *([%w.%%]+)'
-  return picture(image.src, pandoc.utils.stringify(image.caption), width)
+local filter, structure = {}, {}
+
+function filter.Str(str)
+  local found, from = pandoc.Inlines{}, 1
+  for start, kind, code, stop in str.text:gmatch(MARKED) do
+    found:extend{pandoc.Str(str.text:sub(from, start - 1)), formula(decoded(code), kind == 'd')}
+    from = stop
+  end
+  return from > 1 and found .. {pandoc.Str(str.text:sub(from))} or nil
 end
 
 function filter.Link(link)
-  local target = link.target:gsub('%%(%x%x)', function(code) return string.char(tonumber(code, 16)) end)
+  local target = restored(link.target):gsub('%%(%x%x)', decoded)
   if targets[target] or not target:match '^#' and target ~= '' then return link end
   if pandoc.utils.stringify(link):match '%S' then
-    warnings:insert(("// warning: cell %d: link to '%s' leads nowhere, its text is shown")
-      :format(cell, target))
+    warn(("link to '%s' leads nowhere, its text is shown"):format(target))
   end
   return link.content
 end
 
-function filter.Span(span) -- a footnote that has gone by way of HTML
+function filter.Image(image)
+  local style = (image.attributes.style or ''):match '^width: *([%w.%%]+)'
+  local alt = restored(pandoc.utils.stringify(image.caption))
+  return picture(restored(image.src), alt, image.attributes.width or style)
+end
+
+function filter.Code(code) return pandoc.Code(restored(code.text)) end
+
+function filter.CodeBlock(code) return pandoc.CodeBlock(restored(code.text), {class = code.classes[1]}) end
+
+function filter.Span(span)
   if span.classes:includes 'note' then return pandoc.Note{pandoc.Plain(span.content)} end
+  local label = '#metadata(none)#label(' .. quoted(span.identifier) .. ')'
+  return span.identifier ~= '' and pandoc.Inlines{pandoc.RawInline('typst', label)} .. span.content or nil
 end
 
 function filter.Header(heading) -- levels from 1 on, without gaps
@@ -113,44 +141,38 @@ function filter.Header(heading) -- levels from 1 on, without gaps
 end
 
 function filter.Table(t) -- numbers as pandas aligns them
+  t.identifier = ''
   if t.classes:includes 'dataframe' then
     t.colspecs = t.colspecs:map(function(spec) return {'AlignRight', spec[2]} end)
   end
-  t.identifier = ''
   return t
 end
 
--- Read HTML, and Markdown that has any by way of HTML: they mix as in a browser.
-local function read(text, format)
-  local doc, html = pandoc.read(text .. "\n", format == 'html' and 'html-auto_identifiers' or MARKDOWN), false
-  doc = doc:walk{RawInline = function(raw)
-    if raw.format:match 'Math$' then return pandoc.Math(raw.format, raw.text) end
-    html = true
-  end, RawBlock = function() html = true end}
-  if not html then return doc.blocks end
-  doc = doc:walk{
-    Note = function(note) return pandoc.Span(pandoc.utils.blocks_to_inlines(note.content), {class = 'note'}) end,
-    Math = function(math)
-      local mode = math.mathtype == 'DisplayMath' and '; mode=display' or ''
-      return pandoc.RawInline('html', ('<script type="math/tex%s">%s</script>'):format(mode, math.text))
-    end,
-  }
-  return read(pandoc.write(doc, 'html', {wrap_text = 'none'}), 'html')
+-- Read HTML, and Markdown that holds any by way of HTML: they mix as in a browser.
+local function read(text, kind)
+  local blocks = pandoc.read(text .. '\n', kind == 'html' and 'html-auto_identifiers' or MARKDOWN).blocks
+  local html = false
+  local function found() html = true end
+  blocks:walk{RawInline = found, RawBlock = found}
+  if not html then return blocks end
+  blocks = blocks:walk{Note = function(note)
+    return pandoc.Span(pandoc.utils.blocks_to_inlines(note.content), {class = 'note'})
+  end}
+  return read(pandoc.write(pandoc.Pandoc(blocks), 'html', {wrap_text = 'none'}), 'html')
 end
 
-local function anchor(element) -- Typst knows only one place of a name
+function structure.Div(element) -- Typst knows only one place of a name
   if targets['#' .. element.identifier] then element.identifier = '' end
-  targets['#' .. element.identifier] = true
+  targets['#' .. element.identifier] = element.identifier ~= ''
   return element
 end
-
-local structure = {Div = anchor, Span = anchor}
+structure.Span = structure.Div
 
 function structure.Header(heading) -- take the title out, name the others as Jupyter does
-  heading.identifier = pandoc.utils.stringify(heading):gsub('%s', '-')
-  anchor(heading)
+  heading.identifier = restored(pandoc.utils.stringify(heading)):gsub('%s', '-')
+  structure.Div(heading)
   if not title and heading.level == 1 then
-    title, title_cell = pandoc.Inlines{pandoc.Span({}, {id = heading.identifier})} .. heading.content, cell
+    title = {cell = cell, content = pandoc.Inlines{pandoc.Span({}, {heading.identifier})} .. heading.content}
     return {}
   end
   first_level = math.min(first_level, heading.level)
@@ -158,31 +180,28 @@ function structure.Header(heading) -- take the title out, name the others as Jup
 end
 
 function Reader(input)
-  local notebook = pandoc.json.decode(tostring(input), false)
-  local body = pandoc.Blocks{}
+  local notebook, body = pandoc.json.decode(tostring(input), false), pandoc.Blocks{}
   for _, part in ipairs(notebook.parts) do
     cell = part.cell
     if part.kind == 'markdown' or part.kind == 'html' then
       part.blocks = read(part.text, part.kind):walk(structure)
+      if #part.blocks == 0 and part.kind == 'html' then warn 'its HTML shows nothing on paper' end
     end
   end
-  first_level = math.max(first_level, 1) - 1
   for _, part in ipairs(notebook.parts) do
     cell = part.cell
-    body:insert(pandoc.RawBlock('typst', '// cell ' .. cell))
+    body:insert(pandoc.RawBlock('typst', ('// {"cell":%d,"what":"text"}'):format(cell)))
     if part.kind == 'picture' then
-      local shown = picture(part.text, part.alt, part.width).text:match 'p%d+'
-      body:insert(pandoc.RawBlock('typst', '#figure(' .. shown .. ')'))
+      local name = picture(part.text, part.alt, part.width).text:match 'p%d+'
+      body:insert(pandoc.RawBlock('typst', '#figure(' .. name .. ')'))
     else
       body:extend(part.blocks and part.blocks:walk(filter) or {pandoc.CodeBlock(part.text, {class = part.kind})})
     end
   end
-  cell = title_cell
-  local heading = pandoc.Inlines(title or notebook.name):walk(filter)
-  local written = pandoc.write(pandoc.Pandoc{pandoc.Plain(heading)}, 'typst', {wrap_text = 'none'})
-  lines:insert("#let about = json(bytes(sys.inputs.about))")
-  lines:insert('#show: report.with(title: [' .. written:gsub('%s+$', '') .. '], ..about)')
-  lines:extend(warnings)
+  title = title or {cell = 1, content = pandoc.Inlines(notebook.name)}
+  cell = title.cell
+  local heading = typst(title.content:walk(filter))
+  lines:insert('#show: report.with(title: [' .. heading .. '], ..json(bytes(sys.inputs.about)))')
   body:insert(1, pandoc.RawBlock('typst', table.concat(lines, '\n')))
   return pandoc.Pandoc(body)
 end
