@@ -49,7 +49,11 @@ REPORT = Path(__file__).with_name("report")
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 HIDING = {"hide-input", "remove-input"}  # tags of code cells whose source the PDF leaves out
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")  # vectors first
-PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
+KINDS = {  # of what to set, by type; of an output the first of its types
+    **dict.fromkeys(("text/markdown", "text/latex"), "markdown"),
+    **dict.fromkeys(IMAGES, "picture"),
+    **{"text/html": "html", "text/plain": "output"},
+}
 
 # code, which stays as it is; what no paper can show; formulas as Jupyter finds them
 SPECIAL = re.compile(
@@ -59,8 +63,10 @@ SPECIAL = re.compile(
     | <(?P<tag>audio|canvas|embed|form|iframe|object|video)\b(?:.*?</(?P=tag)>|[^>]*>) | \\\$
     | \$\$(?P<display>.+?)\$\$ | (?P<environment>\\begin\{(?P<name>\w+\*?)\}.*?\\end\{(?P=name)\})
     | \$(?P<inline>(?:\\.|[^$\\\n]|\n(?!\s*\n))+)\$ | \\\\\((?P<round>.+?)\\\\\)
+    | \\\\\[(?P<square>.+?)\\\\\]
     """
 )
+UNKNOWN = '// {"cell":"?","what":"the document"}'
 ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room for it"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "close it where it is open, and allow writing"),
@@ -86,102 +92,92 @@ def warn(cell: int, message: str) -> None:
     say(f"warning: cell {cell}: {' '.join(message.split())}", sys.stderr)
 
 
-def marked(text: str, cell: int, *, html: bool = False) -> str:
+def marked(text: str, cell: int, kind: str) -> str:
     """Return Markdown or HTML whose formulas are hidden from pandoc, as report.lua knows them."""
 
     def mark(found: re.Match) -> str:
         if found["tag"]:
             warn(cell, f"<{found['tag']}> cannot be set, its source is shown: {found[0]:.300}")
             return f"<code>{escape(found[0])}</code>"
-        display = found["display"] or found["environment"]
+        display = found["display"] or found["square"] or found["environment"]
         tex = display or found["inline"] or found["round"]
         if not tex:
-            return "$" if html and found[0] == r"\$" else found[0]
-        tex = unescape(tex) if html else tex
+            return "$" if kind == "html" and found[0] == r"\$" else found[0]
+        tex = unescape(tex) if kind == "html" else tex
         return f"\ue000{'d' if display else 'i'}{tex.strip().encode().hex()}\ue000"
 
     return SPECIAL.sub(mark, text)
 
 
-def data_url(mime: str, data: str) -> str:
-    """Return a picture as an address."""
-    data = base64.b64encode(data.encode()).decode() if data.lstrip().startswith("<") else data
+def address(mime: str, data: str) -> str:
+    """Return a picture as the address of itself."""
+    data = base64.b64encode(data.encode()).decode() if mime == "image/svg+xml" else data
     return f"data:{mime};base64,{''.join(data.split())}"
 
 
 def output_part(output: NotebookNode, cell: int) -> dict:
-    """Return the part for an output: the first of its types that paper can show."""
+    """Return what paper can show of an output, of the first of its types."""
     if output.output_type == "error":
         warn(cell, f"its output is an error, {output.ename}")
         return {"kind": "error", "text": "\n".join(output.traceback)}
-    if output.output_type == "stream" and output.name == "stderr":
+    if output.get("name") == "stderr":
         warn(cell, f"its output on stderr is left out: {output.text:.300}")
-        return {"text": ""}
-    if output.output_type == "stream":
-        return {"kind": "output", "text": output.text}
-    data = {mime: content for mime, content in output.data.items() if content}
-    mime = next((mime for mime in PREFERRED if mime in data), "")
-    if mime in ("text/plain", ""):
+        return {"kind": "output", "text": ""}
+    data = output.get("data") or {"text/plain": output.get("text")}
+    data = {mime: content for mime, content in data.items() if content}
+    mime = next((mime for mime in KINDS if mime in data), "its source")
+    if mime in ("text/plain", "its source"):
         for other in sorted(data.keys() - {mime}):
-            warn(cell, f"{other} output cannot be set, its {mime or 'source'} is shown")
-    if mime in IMAGES:
-        about = {**output.metadata, **output.metadata.get(mime, {})}
-        options = {name: str(about.get(name, "")) for name in ("alt", "width")}
-        return {"kind": "picture", "text": data_url(mime, data[mime]), **options}
-    if mime == "text/html":
-        return {"kind": "html", "text": marked(data[mime], cell, html=True)}
-    if mime in ("text/markdown", "text/latex"):
-        return {"kind": "markdown", "text": marked(data[mime], cell)}
-    return {"kind": "output", "text": data.get(mime) or (json.dumps(data)[:300] if data else "")}
+            warn(cell, f"{other} output cannot be set, {mime} is shown")
+    text = data.get(mime) or "".join(f"{mime}: {str(data[mime])[:300]}\n" for mime in data)
+    about = {**output.get("metadata", {}), **output.get("metadata", {}).get(mime, {})}
+    options = {name: str(about.get(name, "")) for name in ("alt", "width")}
+    text = address(mime, text) if mime in IMAGES else text
+    return {"kind": KINDS.get(mime, "output"), "text": text, **options}
 
 
 def parts(nb: NotebookNode, *, code: bool) -> Iterator[dict]:
-    """Yield what report.lua reads, with or without the sources of code cells."""
+    """Yield what of a notebook to set, with or without the sources of code cells."""
     language = nb.metadata.get("language_info", {}).get("name", "python")
     for number, cell in enumerate(nb.cells, 1):
-        if cell.cell_type == "markdown":
-            source = cell.source
-            for name, data in cell.get("attachments", {}).items():
-                for spelt in {name, quote(name)}:
-                    address = data_url(*next(iter(data.items())))
-                    source = source.replace(f"(attachment:{spelt}", f"({address}")
-            yield {"cell": number, "kind": "markdown", "text": marked(source, number)}
-        elif cell.cell_type == "raw":
-            yield {"cell": number, "kind": "output", "text": cell.source}
-        elif code and not HIDING & set(cell.metadata.get("tags", ())):
-            yield {"cell": number, "kind": language, "text": cell.source}
+        source, kind = cell.source, {"markdown": "markdown", "code": language}.get(cell.cell_type)
+        for name, data in cell.get("attachments", {}).items():
+            for spelt in {name, quote(name)}:
+                source = source.replace(f"attachment:{spelt}", address(*next(iter(data.items()))))
+        if kind != language or (code and not HIDING & set(cell.metadata.get("tags", ()))):
+            yield {"cell": number, "kind": kind or "output", "text": source}
         for output in cell.get("outputs", ()):
             yield {"cell": number, **output_part(output, number)}
 
 
 def typst_lines(nb: NotebookNode, name: str, *, code: bool = True) -> list[str]:
     """Return a notebook's Typst; a name is its title if no heading is."""
-    shown = [
-        {**part, "text": strip_ansi(part["text"]).strip("\n")} for part in parts(nb, code=code)
-    ]
-    source = pypandoc.convert_text(
-        json.dumps({"name": name, "parts": [part for part in shown if part["text"]]}),
-        "typst",
-        str(REPORT / "report.lua"),
-        ("--wrap=none", "--syntax-highlighting=idiomatic", "--quiet"),
-        verify_format=False,
-        sandbox=True,
-    )
-    for line in source.splitlines():
+    shown = []
+    for part in parts(nb, code=code):
+        text = strip_ansi(part["text"]).strip("\n")
+        if part["kind"] in ("markdown", "html"):
+            text = marked(text, part["cell"], part["kind"])
+        shown += [{**part, "text": text}] if text else []
+    content = json.dumps({"name": name, "parts": shown})
+    reader, options = str(REPORT / "report.lua"), ("--wrap=none", "--syntax-highlighting=idiomatic")
+    lines = pypandoc.convert_text(
+        content, "typst", reader, options, verify_format=False, sandbox=True
+    ).splitlines()
+    for line in lines:
         if line.startswith("// warning: "):
-            say(line[3:], sys.stderr)
-    return source.splitlines()
+            say(line.removeprefix("// "), sys.stderr)
+    return lines
 
 
 def amend(diagnostic: str, lines: list[str], options: dict) -> bool:
     """Name what Typst refuses and change lines or options so that it will not; tell if one can."""
-    problems = {}
+    problems, starts = {}, [line.partition(" = ")[0] for line in lines]
     for text in re.split("(?m)^error: ", diagnostic)[1:]:
-        if place := re.search(r"┌─ .*?(?:main\.typ:(\d+)|\b(p\d+)):", text):
-            starts = [line.partition(" = ")[0] for line in lines]
-            at = int(place[1]) - 1 if place[1] else starts.index(f"#let {place[2]}")
-            comment = next(line for line in lines[at::-1] if line.startswith('// {"cell"'))
-            problems[text.partition("\n")[0], comment] = at
+        place = re.search(r"┌─ .*?(?:main\.typ:(\d+)|\b(p\d+)):", text)
+        piece = place and place[2] and starts.index(f"#let {place[2]}") + 1
+        at = int(piece or place[1]) if place else 0
+        comments = [line for line in lines[:at] if line.startswith('// {"cell"')]
+        problems[text.partition("\n")[0], (comments or [UNKNOWN])[-1]] = at - 1
     glyphs = [problem for problem in problems if "could not be displayed" in problem[0]]
     fonts = glyphs and options["ignore_system_fonts"]
     for text, comment in glyphs if fonts else problems:
@@ -190,14 +186,14 @@ def amend(diagnostic: str, lines: list[str], options: dict) -> bool:
             message, options["ignore_system_fonts"] = f"{reason}, this system's are tried", False
         elif reason != text:
             message, options["pdf_standards"] = f"no PDF/UA-1 for {about['what']}: {reason}", []
-        elif "instead" in about:
+        elif "instead" in about and not lines[problems[text, comment]].endswith(about["instead"]):
             at = problems[text, comment]
             lines[at] = lines[at].partition(" = ")[0] + " = " + about["instead"]
             message = f"cannot be set, its source is shown: {about['what']}"
         else:
             return False
         warn(about["cell"], message)
-    return bool(problems)
+    return True
 
 
 def compile_pdf(lines: list[str], base: Path, about: dict) -> bytes:
@@ -254,7 +250,7 @@ class TypstExporter(TemplateExporter):
         nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)
         known = resources.get("metadata", {})
         authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
-        authors = authors or [] if self.id else ["Anonymous"]
+        authors = authors or ([] if self.id else ["Anonymous"])
         about = {"authors": authors, "id": self.id, "date": self.date}
         lines = typst_lines(nb, known.get("name") or "Notebook", code=not self.exclude_input)
         return compile_pdf(lines, Path(known.get("path") or "."), about), resources
@@ -343,7 +339,11 @@ def replace_all(files: dict[Path, bytes], *, rehearse: bool = False) -> None:
             with new[path].open("xb") as file:
                 file.write(content)
                 file.flush()
-                sync(file.fileno())
+                try:
+                    os.fsync(file.fileno())
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                        raise
             if path.exists():
                 path.open("r+b").close()  # neither read-only nor locked by a viewer
                 shutil.copy2(path, old[path])
@@ -359,15 +359,6 @@ def replace_all(files: dict[Path, bytes], *, rehearse: bool = False) -> None:
     finally:
         for temporary in (*new.values(), *old.values()):
             temporary.unlink(missing_ok=True)
-
-
-def sync(descriptor: int) -> None:
-    """Have a file on the disk, where the file system can tell."""
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise
 
 
 def hand_in(notebook: Path, pdf: Path, *, run: bool = True, **options: object) -> list[Path]:
@@ -423,10 +414,11 @@ def main(argv: list[str] | None = None) -> int:
     pdf = pdf / f"{stem}.pdf" if pdf.is_dir() else pdf
     try:
         if re.search(r"[^\w.-]", args.id):
-            raise ValueError(f"--id is {args.id!r}, expected letters, digits, dots and - or _ only")
-        today = date.today()
-        day = today if args.date == "today" else args.date and date.fromisoformat(args.date)
-        about = {"authors": args.author or [], "id": args.id, "date": str(day)}
+            raise ValueError(f"--id is {args.id!r}, expected letters, digits and . - _ only")
+        day = str(date.today()) if args.date == "today" else args.date
+        if not re.fullmatch(r"|\d{4}-(0\d|1[0-2])-([0-2]\d|3[01])", day):
+            raise ValueError(f"--date is {day!r}, expected YYYY-MM-DD or today")
+        about = {"authors": args.author or [], "id": args.id, "date": day}
         for path in hand_in(notebook, pdf, run=args.run, exclude_input=not args.code, **about):
             say(f"{path}: {path.stat().st_size:,} bytes")
     except (OSError, ValueError, RuntimeError) as error:

@@ -1,22 +1,18 @@
--- A reader for pandoc: the parts of a notebook, as handin.py lists them, become Typst. Formulas and
--- pictures stand at its start, each on its own line with a comment above, by which handin.py knows
--- what Typst refuses and what to set instead.
+-- A reader for pandoc: what handin.py lists of a notebook becomes Typst. Formulas and pictures stand
+-- at its start, each on its own line with a comment above, by which handin.py knows what Typst has
+-- refused and what to set instead.
 
 local MARKDOWN = 'commonmark+pipe_tables+raw_html+strikeout+task_lists+autolink_bare_uris+footnotes'
 -- what MathJax knows and pandoc does not; a matrix without braces would merge with what is around
 local macros = [[
 \newcommand{\tag}[1]{\qquad(#1)}\newcommand{\notag}{}\newcommand{\textcolor}[2]{#2}
-\newcommand{\hbox}[1]{\text{#1}}\newcommand{\fbox}[1]{\boxed{\text{#1}}}
-\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\hphantom}[1]{\phantom{#1}}
-\newcommand{\require}[1]{}\newcommand{\mathbbm}[1]{\mathbb{#1}}
-\newenvironment{dcases}{\begin{cases}}{\end{cases}}
+\newcommand{\hbox}[1]{\text{#1}}\newcommand{\fbox}[1]{\boxed{\text{#1}}}\newcommand{\require}[1]{}
+\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
+\newcommand{\hphantom}[1]{\phantom{#1}}\newenvironment{dcases}{\begin{cases}}{\end{cases}}
 \newenvironment{matrix}{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 \newenvironment{smallmatrix}{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 \newenvironment{array}[1]{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 ]]
-local DEFINITIONS = {
-  '\\%a*command%*?%s*{?\\%a+}?%s*%[?%d?%]?%s*%b{}', '\\DeclareMathOperator%*?%s*{?\\%a+}?%s*%b{}',
-}
 local lines, targets, title = pandoc.List{'#import "report.typ": *'}, {}, nil
 local cell, first_level, last_level = 0, 6, 0
 
@@ -35,8 +31,7 @@ end
 local function piece(code, what, instead, source)
   local name = 'p' .. #lines
   local about = {cell = cell, what = what, instead = instead, source = source}
-  lines:insert('// ' .. pandoc.json.encode(about))
-  lines:insert(('#let %s = %s'):format(name, code:gsub('FILE', name)))
+  lines:extend{'// ' .. pandoc.json.encode(about), ('#let %s = %s'):format(name, code:gsub('FILE', name))}
   return pandoc.RawInline('typst', '#' .. name .. ';')
 end
 
@@ -50,24 +45,28 @@ local function picture(source, alt, width)
   return piece('image("FILE"' .. options .. ')', 'picture ' .. instead, quoted(instead), source)
 end
 
+local function define(definition)
+  macros = macros .. definition
+  return ''
+end
+
 -- Return TeX as pandoc knows it, and keep its definitions for the formulas after it.
 local function simplified(tex)
-  tex = tex:gsub('\\def%s*(\\%a+)%s*(%b{})', '\\newcommand{%1}%2')
-  tex = tex:gsub('\\def%s*(\\%a+)%s*#1%s*(%b{})', '\\newcommand{%1}[1]%2')
-  for _, pattern in ipairs(DEFINITIONS) do
-    for definition in tex:gmatch(pattern) do macros = macros .. definition end
-    tex = tex:gsub(pattern, '')
-  end
-  for font in ('bf rm it sf tt cal'):gmatch '%a+' do
-    tex = tex:gsub('{\\' .. font .. '%f[%A]', '\\math' .. font .. '{')
-    tex = tex:gsub('\\' .. font .. '%s*{', '\\math' .. font .. '{')
-  end
-  return (' ' .. tex):gsub('\\label%s*%b{}', ''):gsub('([^\\])\\|', '%1\\Vert ')
+  tex = (' ' .. tex):gsub('\\label%s*%b{}', ''):gsub('([^\\])\\|', '%1\\Vert ')
+    :gsub('\\def%s*(\\%a+)%s*(%b{})', '\\newcommand{%1}%2')
+    :gsub('\\def%s*(\\%a+)%s*#1%s*(%b{})', '\\newcommand{%1}[1]%2')
+    :gsub('\\%a*command%*?%s*{?\\%a+}?%s*%[?%d?%]?%s*%b{}', define)
+    :gsub('\\DeclareMathOperator%*?%s*{?\\%a+}?%s*%b{}', define)
     :gsub('(\\begin{%a+})%s*%[[tbc]%]', '%1')
     :gsub('\\begin{array}%s*{rcl}(.-)\\end{array}', '\\begin{split}%1\\end{split}')
     :gsub('(\\left%s*\\{%s*\\begin){array}%s*%b{}(.-\\end){array}', '%1{aligned}%2{aligned}')
     :gsub('\\left%s*\\{%s*\\begin{aligned}(.-)\\end{aligned}%s*\\right%s*%.',
-      '\\begin{cases}%1\\end{cases}') .. ''
+      '\\begin{cases}%1\\end{cases}')
+  for font in ('bf rm it sf tt cal'):gmatch '%a+' do
+    tex = tex:gsub('{\\' .. font .. '%f[%A]', '\\math' .. font .. '{')
+      :gsub('\\' .. font .. '%s*{', '\\math' .. font .. '{')
+  end
+  return tex
 end
 
 local function formula(tex, display)
@@ -76,38 +75,46 @@ local function formula(tex, display)
   local failures = pandoc.log.silence(function()
     code = typst{pandoc.Math(display and 'DisplayMath' or 'InlineMath', macros .. simple)}
   end)
-  code = code:gsub('cases%b()', function(rows) return rows:gsub(' & ', '\2 quad ') end)
+  code = code:gsub('cases%b()', function(rows) return rows:gsub(' & ', '\2 quad ') end) -- as TeX
     :gsub('\\ ', '\1'):gsub('( & [^\1&]* [^\1&]*) & ', '%1\2 quad '):gsub('\1', '\\ '):gsub('\2', ' &')
-    :gsub('delim: "||"', 'delim: "‖"')
+    :gsub('delim: "||"', 'delim: "‖"'):gsub('vec%(upright%("bare"%)', 'vec(delim: #none,')
     :gsub('delim: "%(", upright%("bare"%)', 'delim: #none,')
-    :gsub('vec%(upright%("bare"%)', 'vec(delim: #none,')
     :gsub('; #none%)', ')') -- no row after a last line break
     :gsub('([%])]);', '%1 ;') -- ends a row, not the code before it
     :gsub('#scale%(x: (%d+%%), y: %d+%%%)%[(.-)%]', 'lr(size: #%1, %2)')
-    :gsub(' ?\\|', ' class("normal", |)'):gsub('∥', ' bar.v.double '):gsub('bar%.v%.double', 'class("normal", ‖)')
+    :gsub(' ?\\|', ' class("normal", |)'):gsub('∥', ' bar.v.double ') -- no relations
+    :gsub('bar%.v%.double', 'class("normal", ‖)')
     :gsub('stroke: black, inset: 3pt', 'stroke: 0.5pt, inset: 3pt, baseline: 50%% - 0.25em')
-  local instead = ('raw(%s, block: %s)'):format(quoted(tex), display)
   code = #failures == 0 and 'formula(' .. code .. ')' or 'refused'
+  local instead = ('raw(%s, block: %s)'):format(quoted(tex), display)
   return piece(code, 'formula ' .. tex:gsub('%s+', ' '), instead)
 end
 
--- Return what handin.py has hidden from pandoc: formulas, in hexadecimal digits between marks.
-local MARKED = '()\u{e000}(%a)(%x*)\u{e000}()'
-local function decoded(code) return (code:gsub('%x%x', function(hex) return string.char(tonumber(hex, 16)) end)) end
+-- Formulas come hidden from pandoc: their hexadecimal digits between marks.
+local HIDDEN = '()\u{e000}(%a)(%x*)\u{e000}()'
+
+local function decoded(digits)
+  return (digits:gsub('%x%x', function(digit) return string.char(tonumber(digit, 16)) end))
+end
+
 local function restored(text)
-  return (text:gsub(MARKED, function(_, kind, code) return (kind == 'd' and '$$%s$$' or '$%s$'):format(decoded(code)) end))
+  return (text:gsub(HIDDEN, function(_, kind, digits)
+    return (kind == 'd' and '$$%s$$' or '$%s$'):format(decoded(digits))
+  end))
 end
 
 local filter, structure = {}, {}
 
 function filter.Str(str)
   local found, from = pandoc.Inlines{}, 1
-  for start, kind, code, stop in str.text:gmatch(MARKED) do
-    found:extend{pandoc.Str(str.text:sub(from, start - 1)), formula(decoded(code), kind == 'd')}
+  for start, kind, digits, stop in str.text:gmatch(HIDDEN) do
+    found:extend{pandoc.Str(str.text:sub(from, start - 1)), formula(decoded(digits), kind == 'd')}
     from = stop
   end
-  return from > 1 and found .. {pandoc.Str(str.text:sub(from))} or nil
+  return found .. {pandoc.Str(str.text:sub(from))}
 end
+
+function filter.Math(math) return formula(math.text, math.mathtype == 'DisplayMath') end
 
 function filter.Link(link)
   local target = restored(link.target):gsub('%%(%x%x)', decoded)
@@ -126,7 +133,9 @@ end
 
 function filter.Code(code) return pandoc.Code(restored(code.text)) end
 
-function filter.CodeBlock(code) return pandoc.CodeBlock(restored(code.text), {class = code.classes[1]}) end
+function filter.CodeBlock(code)
+  return pandoc.CodeBlock(restored(code.text), {class = code.classes[1]})
+end
 
 function filter.Span(span)
   if span.classes:includes 'note' then return pandoc.Note{pandoc.Plain(span.content)} end
@@ -150,11 +159,11 @@ end
 
 -- Read HTML, and Markdown that holds any by way of HTML: they mix as in a browser.
 local function read(text, kind)
-  local blocks = pandoc.read(text .. '\n', kind == 'html' and 'html-auto_identifiers' or MARKDOWN).blocks
-  local html = false
+  local format, html = kind == 'html' and 'html-auto_identifiers' or MARKDOWN, false
   local function found() html = true end
+  local blocks = pandoc.read(text .. '\n', format).blocks
   blocks:walk{RawInline = found, RawBlock = found}
-  if not html then return blocks end
+  if kind == 'html' or not html then return blocks end
   blocks = blocks:walk{Note = function(note)
     return pandoc.Span(pandoc.utils.blocks_to_inlines(note.content), {class = 'note'})
   end}
@@ -195,7 +204,8 @@ function Reader(input)
       local name = picture(part.text, part.alt, part.width).text:match 'p%d+'
       body:insert(pandoc.RawBlock('typst', '#figure(' .. name .. ')'))
     else
-      body:extend(part.blocks and part.blocks:walk(filter) or {pandoc.CodeBlock(part.text, {class = part.kind})})
+      local listing = pandoc.CodeBlock(part.text, {class = part.kind})
+      body:extend(part.blocks and part.blocks:walk(filter) or {listing})
     end
   end
   title = title or {cell = 1, content = pandoc.Inlines(notebook.name)}

@@ -226,6 +226,8 @@ TAMPERINGS = {
     "tag_skip": set_metadata(code, {"tags": ["nbval-skip"]}),
     "tag_raises": set_metadata(code, {"tags": ["raises-exception"]}),
     "tag_remove": set_metadata(prose, {"tags": ["remove_cell"]}),
+    "tag_hides_prose": set_metadata(prose, {"tags": ["hide-input"]}),
+    "tag_hides_and_more": set_metadata(code, {"tags": ["hide-input", "nbval-skip"]}),
     "heading_collapsed": set_metadata(prose, {"jp-MarkdownHeadingCollapsed": True}),
     "timing_abused": set_metadata(code, {"execution": {"note": "accuracy 0.97"}}),
     "notebook_title": set_metadata(lambda nb: nb, {"title": "97 %"}),
@@ -389,6 +391,12 @@ def test_picture_rounded_otherwise_is_accepted(difference, accepted):
     image.putpixel((60, 60), (red - difference, *others))
     store_picture(notebook, image)
     assert (problems(notebook) == []) == accepted
+
+
+def test_tag_that_hides_the_source_of_code_in_the_pdf_is_accepted():
+    notebook = copy.deepcopy(STORED)
+    code(notebook)["metadata"] = {"tags": ["hide-input"]}
+    assert problems(notebook) == []
 
 
 def test_what_editors_add_is_accepted():
