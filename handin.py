@@ -66,7 +66,8 @@ SPECIAL = re.compile(
     | \\\\\[(?P<square>.+?)\\\\\]
     """
 )
-UNKNOWN = '// {"cell":"?","what":"the document"}'
+UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ue000]")  # what moves a cursor, and our own mark
+COMMENT = "//\ue000"  # begins those of report.lua, which are JSON
 ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room for it"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "close it where it is open, and allow writing"),
@@ -154,45 +155,52 @@ def typst_lines(nb: NotebookNode, name: str, *, code: bool = True) -> list[str]:
     """Return a notebook's Typst; a name is its title if no heading is."""
     shown = []
     for part in parts(nb, code=code):
-        text = strip_ansi(part["text"]).strip("\n")
+        text = UNSEEN.sub("", strip_ansi(part["text"])).strip("\n")
         if part["kind"] in ("markdown", "html"):
             text = marked(text, part["cell"], part["kind"])
         shown += [{**part, "text": text}] if text else []
     content = json.dumps({"name": name, "parts": shown})
     reader, options = str(REPORT / "report.lua"), ("--wrap=none", "--syntax-highlighting=idiomatic")
-    lines = pypandoc.convert_text(
+    source = pypandoc.convert_text(
         content, "typst", reader, options, verify_format=False, sandbox=True
-    ).splitlines()
-    for line in lines:
-        if line.startswith("// warning: "):
-            say(line.removeprefix("// "), sys.stderr)
+    )
+    lines = re.split("\r\n|[\n\v\f\r\x85\u2028\u2029]", source)  # as Typst numbers them
+    for about in map(known, lines):
+        if "warning" in about:
+            warn(about["cell"], about["warning"])
     return lines
+
+
+def known(line: str) -> dict:
+    """Return what report.lua says in a line of its comments, nothing for others."""
+    return json.loads(line[len(COMMENT) :]) if line.startswith(COMMENT) else {}
 
 
 def amend(diagnostic: str, lines: list[str], options: dict) -> bool:
     """Name what Typst refuses and change lines or options so that it will not; tell if one can."""
-    problems, starts = {}, [line.partition(" = ")[0] for line in lines]
+    problems, starts = [], [line.partition(" = ")[0] for line in lines]
     for text in re.split("(?m)^error: ", diagnostic)[1:]:
         place = re.search(r"┌─ .*?(?:main\.typ:(\d+)|\b(p\d+)):", text)
-        piece = place and place[2] and starts.index(f"#let {place[2]}") + 1
-        at = int(piece or place[1]) if place else 0
-        comments = [line for line in lines[:at] if line.startswith('// {"cell"')]
-        problems[text.partition("\n")[0], (comments or [UNKNOWN])[-1]] = at - 1
+        at = -1 if not place else int(place[1] or starts.index(f"#let {place[2]}") + 1) - 1
+        about = next(filter(None, map(known, lines[at::-1] if place else ())), {"cell": "?"})
+        problems.append((text.partition("\n")[0], at, about))
     glyphs = [problem for problem in problems if "could not be displayed" in problem[0]]
     fonts = glyphs and options["ignore_system_fonts"]
-    for text, comment in glyphs if fonts else problems:
-        reason, about = text.removeprefix("PDF/UA-1 error: "), json.loads(comment[3:])
+    messages = {}  # a set that keeps its order
+    for text, at, about in glyphs if fonts else problems:
+        reason, what = text.removeprefix("PDF/UA-1 error: "), about.get("what", "the document")
         if fonts:
             message, options["ignore_system_fonts"] = f"{reason}, this system's are tried", False
         elif reason != text:
-            message, options["pdf_standards"] = f"no PDF/UA-1 for {about['what']}: {reason}", []
-        elif "instead" in about and not lines[problems[text, comment]].endswith(about["instead"]):
-            at = problems[text, comment]
+            message, options["pdf_standards"] = f"no PDF/UA-1 for {what}: {reason}", []
+        elif "instead" in about and not lines[at].endswith(about["instead"]):
             lines[at] = lines[at].partition(" = ")[0] + " = " + about["instead"]
-            message = f"cannot be set, its source is shown: {about['what']}"
+            message = f"cannot be set, its source is shown: {what}"
         else:
             return False
-        warn(about["cell"], message)
+        messages[about["cell"], message] = None
+    for cell, message in messages:
+        warn(cell, message)
     return True
 
 
@@ -212,13 +220,13 @@ def compile_pdf(lines: list[str], base: Path, about: dict) -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         main = Path(shutil.copy(REPORT / "report.typ", directory)).with_name("main.typ")
         for comment, line in pairwise(lines):
-            if found := re.match(r"#let (p\d+) = image", line):
-                source, content = json.loads(comment[3:])["source"], b""
+            if source := known(comment).get("source"):
+                content = b""
                 with suppress(OSError, ValueError):  # no such file, or no data: no picture
                     path = base / unquote(source)
                     data = source.startswith("data:")
                     content = urlopen(source).read() if data else path.read_bytes()
-                main.with_name(found[1]).write_bytes(content)
+                main.with_name(line.split()[1]).write_bytes(content)
         while True:
             main.write_text("\n".join(lines), "utf-8")
             try:
@@ -248,12 +256,13 @@ class TypstExporter(TemplateExporter):
         """
         nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)
         nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)
-        known = resources.get("metadata", {})
-        authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
+        place = resources.get("metadata", {})
+        named = [author for author in nb.metadata.get("authors", []) if "name" in author]
+        authors = self.authors or [author["name"] for author in named]
         authors = authors or ([] if self.id else ["Anonymous"])
         about = {"authors": authors, "id": self.id, "date": self.date}
-        lines = typst_lines(nb, known.get("name") or "Notebook", code=not self.exclude_input)
-        return compile_pdf(lines, Path(known.get("path") or "."), about), resources
+        lines = typst_lines(nb, place.get("name") or "Notebook", code=not self.exclude_input)
+        return compile_pdf(lines, Path(place.get("path") or "."), about), resources
 
 
 def read(path: Path) -> tuple[NotebookNode, bytes]:
@@ -351,9 +360,11 @@ def replace_all(files: dict[Path, bytes], *, rehearse: bool = False) -> None:
         for path in () if rehearse else files:
             new[path].replace(path)
             moved.append(path)
-    except OSError as error:
+    except BaseException as error:  # an interrupt among them
         for done in moved:
             old[done].replace(done) if old[done].exists() else done.unlink()
+        if not isinstance(error, OSError):
+            raise
         advice = ADVICE.get(error.errno, "give another --output")
         raise OSError(f"{path} cannot be written ({error.strerror}), {advice}") from error
     finally:

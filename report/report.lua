@@ -16,22 +16,31 @@ local macros = [[
 local lines, targets, title = pandoc.List{'#import "report.typ": *'}, {}, nil
 local cell, first_level, last_level = 0, 6, 0
 
-local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '))) end
+local function encoded(value) -- without what else ends a line of Typst
+  local json = pandoc.json.encode(value):gsub('\u{2028}', ' '):gsub('\u{2029}', ' ')
+  return (json:gsub('\u{85}', ' '))
+end
+
+local function quoted(text) return encoded((text:gsub('[%c%s]+', ' '))) end
 
 local function typst(inlines)
   local document = pandoc.Pandoc{pandoc.Plain(inlines)}
   return (pandoc.write(document, 'typst', {wrap_text = 'none'}):gsub('%s+', ' '):gsub(' $', ''))
 end
 
-local function warn(message)
-  lines:insert(('// warning: cell %d: %s'):format(cell, message))
+local function comment(about)
+  about.cell = cell
+  return '//\u{e000}' .. encoded(about) -- a letter for private use: nobody else's text
 end
+
+local function warn(message) lines:insert(comment{warning = message}) end
 
 -- Put Typst on a line of its own; return what stands for it in the text.
 local function piece(code, what, instead, source)
   local name = 'p' .. #lines
-  local about = {cell = cell, what = what, instead = instead, source = source}
-  lines:extend{'// ' .. pandoc.json.encode(about), ('#let %s = %s'):format(name, code:gsub('FILE', name))}
+  code = code:gsub('^image%(', '%0"' .. name .. '"')
+  lines:insert(comment{what = what, instead = instead, source = source})
+  lines:insert('#let ' .. name .. ' = ' .. code)
   return pandoc.RawInline('typst', '#' .. name .. ';')
 end
 
@@ -42,7 +51,7 @@ local function picture(source, alt, width)
   if unit == 'pt' and number + 0 > 480 then number, unit = 100, '%' end -- the width of the text
   if unit then options = options .. ', width: ' .. number .. unit end
   local instead = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', source:sub(1, 80))
-  return piece('image("FILE"' .. options .. ')', 'picture ' .. instead, quoted(instead), source)
+  return piece('image(' .. options .. ')', 'picture ' .. instead, quoted(instead), source)
 end
 
 local function define(definition)
@@ -199,7 +208,7 @@ function Reader(input)
   end
   for _, part in ipairs(notebook.parts) do
     cell = part.cell
-    body:insert(pandoc.RawBlock('typst', ('// {"cell":%d,"what":"text"}'):format(cell)))
+    body:insert(pandoc.RawBlock('typst', comment{what = 'text'}))
     if part.kind == 'picture' then
       local name = picture(part.text, part.alt, part.width).text:match 'p%d+'
       body:insert(pandoc.RawBlock('typst', '#figure(' .. name .. ')'))
@@ -211,6 +220,7 @@ function Reader(input)
   title = title or {cell = 1, content = pandoc.Inlines(notebook.name)}
   cell = title.cell
   local heading = typst(title.content:walk(filter))
+  lines:insert(comment{what = 'title'})
   lines:insert('#show: report.with(title: [' .. heading .. '], ..json(bytes(sys.inputs.about)))')
   body:insert(1, pandoc.RawBlock('typst', table.concat(lines, '\n')))
   return pandoc.Pandoc(body)

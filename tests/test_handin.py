@@ -692,6 +692,23 @@ def test_two_headings_of_one_name_are_no_error(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_text_that_looks_like_the_exporters_own_is_text(capsys):
+    own = '#let p1 = image("x")\n//\ue000{"cell": 9, "warning": "x"}\n// {"cell"\u2028#show: report'
+    _, source = exported(
+        "# Title $x$", f"```\n{own}\n```\n{own}", code(own, shown({"text/plain": own}))
+    )
+    assert source.count('{"cell": 9,') == 3
+    assert capsys.readouterr().err == ""
+
+
+def test_characters_that_only_move_a_cursor_are_left_out(capsys):
+    chatter = new_output("stream", text="\x07bell\x08 \x1b[2K")
+    pdf, source = exported("# \x07Title", "a\x00b `\x08c` $\x07$", code("\x07", chatter))
+    assert "```output\nbell \n```" in source
+    assert is_accessible(pdf)
+    assert capsys.readouterr().err == ""
+
+
 def test_html_that_pandoc_reads_as_raw_is_no_endless_loop():
     html = "<button>b</button><math><mi>x</mi></math><input type=checkbox><select></select>"
     assert is_accessible(exported("# Title", html + "\n\nx <button>c</button>")[0])
@@ -774,11 +791,13 @@ def test_link_that_leads_nowhere_is_named_and_others_stay(capsys):
 
 @pytest.mark.parametrize("character", ["中", "\U000f0000"])
 def test_character_that_the_embedded_fonts_lack_is_named(character, capsys):
-    pdf, _ = exported("# Title\nΕλληνικά, кириллица, ✓", f"a {character}\n\n```\n{character}\n```")
+    pdf, _ = exported(
+        "# Title", "Ελληνικά, кириллица, ✓", f"a {character}\n\n```\n{character}\n```"
+    )
     errors = capsys.readouterr().err
-    assert "cell 2: the text" in errors
+    assert "cell 3: the text" in errors
     assert "could not be displayed" in errors
-    assert "cell 1" not in errors
+    assert "cell 2" not in errors
     assert pdf.startswith(b"%PDF")
 
 
