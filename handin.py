@@ -88,6 +88,15 @@ def say(message: str, stream: TextIO | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def open_streams() -> None:
+    """Lead standard streams that are closed to nowhere, since kernels and bars need some."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
 def warn(cell: int, message: str) -> None:
     """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
     say(f"warning: cell {cell}: {' '.join(message.split())}", sys.stderr)
@@ -112,7 +121,7 @@ def marked(text: str, cell: int, kind: str) -> str:
 
 def address(mime: str, data: str) -> str:
     """Return a picture as the address of itself."""
-    data = base64.b64encode(data.encode()).decode() if mime == "image/svg+xml" else data
+    data = base64.b64encode(data.encode()).decode() if data.lstrip().startswith("<") else data
     return f"data:{mime};base64,{''.join(data.split())}"
 
 
@@ -418,6 +427,7 @@ def main(argv: list[str] | None = None) -> int:
     option("--date", default="", help="YYYY-MM-DD or today; default: none, for equal bytes")
     option("--no-execute", dest="run", action="store_false", help="export what is stored")
     option("--no-code", dest="code", action="store_false", help="leave the code out of the PDF")
+    open_streams()
     args = parser.parse_args(argv)
     notebook = args.notebook.resolve()
     pdf = (args.output or notebook.parent).resolve()
