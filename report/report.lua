@@ -112,59 +112,53 @@ local function restored(text)
   end))
 end
 
-local filter, structure = {}, {}
-
-function filter.Str(str)
-  local found, from = pandoc.Inlines{}, 1
-  for start, kind, digits, stop in str.text:gmatch(HIDDEN) do
-    found:extend{pandoc.Str(str.text:sub(from, start - 1)), formula(decoded(digits), kind == 'd')}
-    from = stop
-  end
-  return found .. {pandoc.Str(str.text:sub(from))}
-end
-
-function filter.Math(math) return formula(math.text, math.mathtype == 'DisplayMath') end
-
-function filter.Link(link)
-  local target = restored(link.target):gsub('%%(%x%x)', decoded)
-  if targets[target] or not target:match '^#' and target ~= '' then return link end
-  if pandoc.utils.stringify(link):match '%S' then
-    warn(("link to '%s' leads nowhere, its text is shown"):format(target))
-  end
-  return link.content
-end
-
-function filter.Image(image)
-  local style = (image.attributes.style or ''):match '^width: *([%w.%%]+)'
-  local alt = restored(pandoc.utils.stringify(image.caption))
-  return picture(restored(image.src), alt, image.attributes.width or style)
-end
-
-function filter.Code(code) return pandoc.Code(restored(code.text)) end
-
-function filter.CodeBlock(code)
-  return pandoc.CodeBlock(restored(code.text), {class = code.classes[1]})
-end
-
-function filter.Span(span)
-  if span.classes:includes 'note' then return pandoc.Note{pandoc.Plain(span.content)} end
-  local label = '#metadata(none)#label(' .. quoted(span.identifier) .. ')'
-  return span.identifier ~= '' and pandoc.Inlines{pandoc.RawInline('typst', label)} .. span.content or nil
-end
-
-function filter.Header(heading) -- levels from 1 on, without gaps
-  last_level = math.min(heading.level - first_level, last_level) + 1
-  heading.level = last_level
-  return heading
-end
-
-function filter.Table(t) -- numbers as pandas aligns them
-  t.identifier = ''
-  if t.classes:includes 'dataframe' then
-    t.colspecs = t.colspecs:map(function(spec) return {'AlignRight', spec[2]} end)
-  end
-  return t
-end
+local filter = {
+  Code = function(code) return pandoc.Code(restored(code.text)) end,
+  CodeBlock = function(code)
+    return pandoc.CodeBlock(restored(code.text), {class = code.classes[1]})
+  end,
+  Header = function(heading) -- levels from 1 on, without gaps
+    last_level = math.min(heading.level - first_level, last_level) + 1
+    heading.level = last_level
+    return heading
+  end,
+  Image = function(image)
+    local style = (image.attributes.style or ''):match '^width: *([%w.%%]+)'
+    local alt = restored(pandoc.utils.stringify(image.caption))
+    return picture(restored(image.src), alt, image.attributes.width or style)
+  end,
+  Link = function(link)
+    local target = restored(link.target):gsub('%%(%x%x)', decoded)
+    if targets[target] or not target:match '^#' and target ~= '' then return link end
+    if pandoc.utils.stringify(link):match '%S' then
+      warn(("link to '%s' leads nowhere, its text is shown"):format(target))
+    end
+    return link.content
+  end,
+  Math = function(math) return formula(math.text, math.mathtype == 'DisplayMath') end, -- of HTML
+  Span = function(span)
+    if span.classes:includes 'note' then return pandoc.Note{pandoc.Plain(span.content)} end
+    local label = '#metadata(none)#label(' .. quoted(span.identifier) .. ')'
+    if span.identifier ~= '' then span.content:insert(1, pandoc.RawInline('typst', label)) end
+    return span.content
+  end,
+  Str = function(str)
+    local found, from = pandoc.Inlines{}, 1
+    for start, kind, digits, stop in str.text:gmatch(HIDDEN) do
+      found:insert(pandoc.Str(str.text:sub(from, start - 1)))
+      found:insert(formula(decoded(digits), kind == 'd'))
+      from = stop
+    end
+    return found .. {pandoc.Str(str.text:sub(from))}
+  end,
+  Table = function(t) -- numbers as pandas aligns them
+    t.identifier = ''
+    if t.classes:includes 'dataframe' then
+      t.colspecs = t.colspecs:map(function(spec) return {'AlignRight', spec[2]} end)
+    end
+    return t
+  end,
+}
 
 -- Read HTML, and Markdown that holds any by way of HTML: they mix as in a browser.
 local function read(text, kind)
@@ -179,22 +173,23 @@ local function read(text, kind)
   return read(pandoc.write(pandoc.Pandoc(blocks), 'html', {wrap_text = 'none'}), 'html')
 end
 
-function structure.Div(element) -- Typst knows only one place of a name
+local function anchor(element) -- Typst knows only one place of a name
   if targets['#' .. element.identifier] then element.identifier = '' end
   targets['#' .. element.identifier] = element.identifier ~= ''
   return element
 end
-structure.Span = structure.Div
 
+local structure = {Div = anchor, Span = anchor}
 function structure.Header(heading) -- take the title out, name the others as Jupyter does
   heading.identifier = restored(pandoc.utils.stringify(heading)):gsub('%s', '-')
-  structure.Div(heading)
-  if not title and heading.level == 1 then
-    title = {cell = cell, content = pandoc.Inlines{pandoc.Span({}, {heading.identifier})} .. heading.content}
-    return {}
+  anchor(heading)
+  if title or heading.level > 1 then
+    first_level = math.min(first_level, heading.level)
+    return heading
   end
-  first_level = math.min(first_level, heading.level)
-  return heading
+  heading.content:insert(1, pandoc.Span({}, {heading.identifier}))
+  title = {cell = cell, content = heading.content}
+  return {}
 end
 
 function Reader(input)
