@@ -81,11 +81,8 @@ def say(message: str, stream: TextIO | None = None) -> None:
     """Print what the console can write of a message, and never fail."""
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    try:
+    with suppress(OSError, ValueError):  # a console that is full or closed
         print(message.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
-    except (OSError, ValueError):  # nor may what it still holds fail at the end
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def open_streams() -> None:

@@ -396,10 +396,13 @@ def test_write_that_fails_touches_no_file_and_gets_its_own_advice(
 
 
 @pytest.mark.parametrize("old", [True, False])
-def test_second_file_that_cannot_be_moved_takes_the_first_back(old, place, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Open"), KeyboardInterrupt()])
+def test_second_file_that_is_not_moved_takes_the_first_back(
+    error, old, place, tmp_path, monkeypatch
+):
     def replace(self, target):
         if target.suffix == ".zip":
-            raise PermissionError(errno.EACCES, "Open elsewhere")
+            raise error
         return move(self, target)
 
     before, move = place("# Title"), handin.Path.replace
@@ -407,8 +410,15 @@ def test_second_file_that_cannot_be_moved_takes_the_first_back(old, place, tmp_p
         (tmp_path / "report.pdf").unlink()
         del before["report.pdf"]
     monkeypatch.setattr(handin.Path, "replace", replace)
-    assert run(tmp_path) == 1
+    assert run(tmp_path) in (1, 130)
     assert content(tmp_path) == before
+
+
+def test_file_that_is_replaced_keeps_its_mode(place, tmp_path):
+    place("# Title")
+    (tmp_path / "report.zip").chmod(0o640)
+    assert run(tmp_path) == 0
+    assert (tmp_path / "report.zip").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
@@ -645,6 +655,12 @@ def test_html_and_markdown_mix_as_in_a_browser():
     assert re.search(r"#block\[\n- a\n+\] <d>", source)
 
 
+def test_mathematics_of_html_output_is_that_of_a_browser():
+    html = "<p>$a &lt; b$ costs \\$5 <code>$d$</code></p>"
+    source = typst(code("1", shown({"text/html": html})))
+    assert r"formula($a < b$) costs \$5 `$d$`" in source
+
+
 def test_footnotes_of_two_cells_stay_apart():
     source = typst("a[^1]\n\n[^1]: first note", "b[^1]\n\n[^1]: second note")
     assert "a#footnote[first note]" in source
@@ -660,7 +676,12 @@ def test_what_is_unclosed_ends_with_its_cell(unclosed):
 
 @pytest.mark.parametrize(
     "row",
-    [["0.123456789"] * 15, ["x" * 200], ["some words " * 20, "7", "a_long_name" * 9, "b " * 50]],
+    [
+        ["0.123456789"] * 15,
+        ["x" * 200],
+        ["x" * 40] * 4,
+        ["some words " * 20, "7", "a_long_name" * 9, "b " * 50],
+    ],
 )
 def test_wide_table_stays_between_the_margins(row, monkeypatch):
     monkeypatch.setattr(
@@ -710,7 +731,7 @@ def test_characters_that_only_move_a_cursor_are_left_out(capsys):
 
 
 def test_html_that_pandoc_reads_as_raw_is_no_endless_loop():
-    html = "<button>b</button><math><mi>x</mi></math><input type=checkbox><select></select>"
+    html = "a\n<style>p{}</style>\n<button>b</button><math><mi>x</mi></math><input type=checkbox>"
     assert is_accessible(exported("# Title", html + "\n\nx <button>c</button>")[0])
 
 
@@ -782,8 +803,10 @@ def test_picture_without_alternative_text_is_named_and_makes_the_pdf_a_plain_one
 
 
 def test_link_that_leads_nowhere_is_named_and_others_stay(capsys):
-    _, source = exported("# Title", "## A task\n[good](#A-task) [bad](#B-task) [none]()")
-    assert "#link(<A-task>)[good] bad none" in source
+    _, source = exported(
+        "# Title", "## A task\n[good](#A-task) [bad](#B-task) [none]() [top](#)\n\n<div>x</div>"
+    )
+    assert "#link(<A-task>)[good] bad none top" in source
     errors = capsys.readouterr().err
     assert "cell 2: link to '#B-task' leads nowhere" in errors
     assert "cell 2: link to '' leads nowhere" in errors
@@ -799,6 +822,11 @@ def test_character_that_the_embedded_fonts_lack_is_named(character, capsys):
     assert "could not be displayed" in errors
     assert "cell 2" not in errors
     assert pdf.startswith(b"%PDF")
+
+
+def test_character_that_the_fonts_lack_in_the_title_is_named_with_its_cell(capsys):
+    exported("a", "# \U000f0000", "$x$")
+    assert "cell 2: no PDF/UA-1 for title: the text" in capsys.readouterr().err
 
 
 def test_stored_error_is_named_and_shown(capsys):
