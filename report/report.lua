@@ -201,12 +201,14 @@ function Reader(input)
       if #part.blocks == 0 and part.kind == 'html' then warn 'its HTML shows nothing on paper' end
     end
   end
-  for _, part in ipairs(notebook.parts) do
+  for number, part in ipairs(notebook.parts) do
     cell = part.cell
     body:insert(pandoc.RawBlock('typst', comment{what = 'text'}))
     if part.kind == 'picture' then
       local name = picture(part.text, part.alt, part.width).text:match 'p%d+'
-      body:insert(pandoc.RawBlock('typst', '#figure(' .. name .. ')'))
+      local following = notebook.parts[number + 1] -- of the same cell, it may be a caption
+      local look = following and following.cell == cell and '#block(sticky: true, figure(%s))'
+      body:insert(pandoc.RawBlock('typst', (look or '#figure(%s)'):format(name)))
     else
       local listing = pandoc.CodeBlock(part.text, {class = part.kind})
       body:extend(part.blocks and part.blocks:walk(filter) or {listing})
