@@ -34,14 +34,13 @@ from task3 import (
     steps_until,
 )
 
-task = pytest.mark.task
 no_warnings = pytest.mark.filterwarnings("error")
 every_depth = pytest.mark.parametrize(
     "hidden",
     [
-        pytest.param((4,), marks=task("3b"), id="1 hidden"),
-        pytest.param((8, 4), marks=task("4c"), id="2 hidden"),
-        pytest.param((4, 8) * 5, marks=task("4c"), id="10 hidden"),
+        pytest.param((4,), id="1 hidden"),
+        pytest.param((8, 4), id="2 hidden"),
+        pytest.param((4, 8) * 5, id="10 hidden"),
     ],
 )
 
@@ -49,7 +48,6 @@ every_depth = pytest.mark.parametrize(
 # ---- Task 3a: the initial weights
 
 
-@task("3a")
 @pytest.mark.parametrize("shape", [(785, 64), (400, 100), (64, 400), (100, 400)])
 def test_weights_are_normal_with_std_by_fan_in(shape):
     z = fan_in_normal(np.random.default_rng(0), shape) * math.sqrt(shape[0])
@@ -59,14 +57,12 @@ def test_weights_are_normal_with_std_by_fan_in(shape):
         assert np.mean(np.abs(z) > limit) == pytest.approx(share, abs=error)
 
 
-@task("3a")
 def test_the_std_is_exactly_one_over_the_root_of_the_fan_in():
     # the same standard normal numbers, once for 4 inputs and once for 785
     few, many = (fan_in_normal(np.random.default_rng(0), (n, 1)) for n in (4, 785))
     np.testing.assert_allclose(few * 2, many[:4] * math.sqrt(785), rtol=1e-12)
 
 
-@task("3a")
 def test_every_layer_has_the_std_of_its_own_fan_in():
     widths = [400, 100, 400, 50]
     ws = initialize_weights(widths, np.random.default_rng(0), fan_in_normal)
@@ -74,7 +70,6 @@ def test_every_layer_has_the_std_of_its_own_fan_in():
         assert w.std() * math.sqrt(fan_in) == pytest.approx(1, rel=0.03)
 
 
-@task("3a")
 def test_weights_depend_on_the_generator_alone():
     first, again, other = (fan_in_normal(np.random.default_rng(seed), (8, 4)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
@@ -82,7 +77,6 @@ def test_weights_depend_on_the_generator_alone():
     assert len(np.unique(first)) == 32
 
 
-@task("3a")
 def test_training_starts_from_these_weights():
     X, Y = np.ones((4, 900)), np.eye(3)[[0, 1, 2, 0]]
     experiment = TASK_3[1]._replace(neurons_per_layer=(100, 3), epochs=1, batch_size=4)
@@ -95,7 +89,6 @@ def test_training_starts_from_these_weights():
 # ---- Task 3b: the improved sigmoid
 
 
-@task("3b")
 def test_improved_sigmoid_by_hand():
     # 1.7159 tanh(2/3) and 1.7159 tanh(20/3), to 30 digits by exact arithmetic
     z = np.array([[0, 1, 10], [-0.0, -1, -10]])
@@ -103,14 +96,12 @@ def test_improved_sigmoid_by_hand():
     np.testing.assert_allclose(improved_sigmoid(z), [expected, -expected], rtol=1e-14)
 
 
-@task("3b")
 def test_improved_sigmoid_matches_its_formula():
     z = np.linspace(-8, 8, 161)
     expected = [1.7159 * math.tanh(2 * x / 3) for x in z]
     np.testing.assert_allclose(improved_sigmoid(z), expected, rtol=1e-12)
 
 
-@task("3b")
 @no_warnings
 def test_improved_sigmoid_survives_extremes():
     z = np.array([-1000.0, 1000])
@@ -118,7 +109,6 @@ def test_improved_sigmoid_survives_extremes():
     np.testing.assert_allclose(improved_sigmoid_slope(improved_sigmoid(z)), 0, rtol=0, atol=1e-12)
 
 
-@task("3b")
 def test_slope_of_the_improved_sigmoid_by_hand():
     # at a = 0 it is 1.7159 * 2/3, at a = 1 it is 2/3 (1.7159 - 1 / 1.7159)
     expected = [1.14393333333333333, 0.755410303630747713, 0, 0]
@@ -126,14 +116,12 @@ def test_slope_of_the_improved_sigmoid_by_hand():
     np.testing.assert_allclose(slopes, expected, rtol=1e-13, atol=1e-15)
 
 
-@task("3b")
 def test_slope_of_the_improved_sigmoid_takes_the_activation():
     z = np.linspace(-4, 4, 81)
     expected = [1.7159 * 2 / 3 / math.cosh(2 * x / 3) ** 2 for x in z]
     np.testing.assert_allclose(improved_sigmoid_slope(improved_sigmoid(z)), expected, rtol=1e-11)
 
 
-@task("3b")
 def test_slope_of_the_improved_sigmoid_matches_central_differences():
     z, h = np.linspace(-4, 4, 41), 1e-5
     approximation = (IMPROVED_SIGMOID.function(z + h) - IMPROVED_SIGMOID.function(z - h)) / (2 * h)
@@ -141,7 +129,6 @@ def test_slope_of_the_improved_sigmoid_matches_central_differences():
     np.testing.assert_allclose(slopes, approximation, rtol=0, atol=1e-9)
 
 
-@task("3b")
 def test_improved_sigmoid_leaves_its_argument_unchanged():
     z = np.array([-1.0, 0, 2])
     improved_sigmoid(z)
@@ -173,7 +160,6 @@ def test_improved_sigmoid_networks_pass_the_gradient_check(tiny, hidden):
 # ---- Task 3c: momentum
 
 
-@task("3c")
 def test_momentum_over_three_steps_by_hand():
     # v = 1, then 10 + 0.9, then 100 + 9 + 0.81; their sum is 121.71
     ws, vs = [np.array([[1.0, -2]]), np.array([[3.0], [4]])], [np.zeros((1, 2)), np.zeros((2, 1))]
@@ -184,7 +170,6 @@ def test_momentum_over_three_steps_by_hand():
         np.testing.assert_allclose(ws[1], expected, rtol=1e-12)
 
 
-@task("3c")
 def test_a_steady_gradient_ends_ten_times_faster():
     ws, vs = [np.zeros((1, 1))], [np.zeros((1, 1))]
     for _ in range(500):
@@ -193,7 +178,6 @@ def test_a_steady_gradient_ends_ten_times_faster():
     assert (before - ws[0]).item() == pytest.approx(0.02 / (1 - 0.9), rel=1e-9)
 
 
-@task("3c")
 def test_without_gamma_momentum_is_gradient_descent():
     ws, vs = [np.array([[1.0]])], [np.zeros((1, 1))]
     plain = ws
@@ -203,7 +187,6 @@ def test_without_gamma_momentum_is_gradient_descent():
     np.testing.assert_allclose(ws[0], plain[0], rtol=1e-14)
 
 
-@task("4c")
 def test_every_layer_has_a_velocity_of_its_own():
     ws, vs = [np.zeros((1, 1))] * 5, [np.zeros((1, 1))] * 5
     for _ in range(2):
@@ -214,7 +197,6 @@ def test_every_layer_has_a_velocity_of_its_own():
     )
 
 
-@task("4c")
 @pytest.mark.parametrize("too_many", [0, 1, 2], ids=["weights", "velocities", "gradients"])
 def test_every_layer_needs_weights_velocity_and_gradient(too_many):
     given = [[np.ones((1, 1))] * (2 if n == too_many else 1) for n in range(3)]
@@ -222,7 +204,6 @@ def test_every_layer_needs_weights_velocity_and_gradient(too_many):
         momentum(*given, 0.1)
 
 
-@task("3c")
 def test_momentum_leaves_its_arguments_unchanged():
     ws, vs, gradients = [np.ones((2, 2))], [np.full((2, 2), 2.0)], [np.full((2, 2), 3.0)]
     momentum(ws, vs, gradients, 0.1)
@@ -234,9 +215,9 @@ def test_momentum_leaves_its_arguments_unchanged():
 @pytest.mark.parametrize(
     "layers",
     [
-        pytest.param((4, 3), marks=task("3c")),
-        pytest.param((8, 4, 3), marks=task("4c")),
-        pytest.param((4,) * 10 + (3,), marks=task("4c")),
+        (4, 3),
+        (8, 4, 3),
+        ((4,) * 10 + (3,)),
     ],
 )
 def test_velocity_lasts_through_all_epochs_of_a_training(tiny, layers):
@@ -255,7 +236,6 @@ def test_velocity_lasts_through_all_epochs_of_a_training(tiny, layers):
             assert np.abs(moved - w).max() > 1e-5
 
 
-@task("3c")
 def test_no_velocity_is_left_for_the_next_training(tiny):
     X, Y, _ = tiny([], examples=20)
     experiment = TASK_3[3]._replace(neurons_per_layer=(4, 3), batch_size=4, epochs=3)
@@ -266,7 +246,6 @@ def test_no_velocity_is_left_for_the_next_training(tiny):
 # ---- Task 3: the experiments
 
 
-@task("3a")
 def test_additions_stay():
     baseline = Experiment("a", learning_rate=1.0)
     chain = add_one_by_one(baseline, [{"name": "b", "epochs": 2}, {"name": "c", "batch_size": 3}])
@@ -281,10 +260,10 @@ def test_additions_stay():
 @pytest.mark.parametrize(
     ("index", "settings"),
     [
-        pytest.param(0, (uniform, SIGMOID, gradient_descent, 0.1), marks=task("2c")),
-        pytest.param(1, (fan_in_normal, SIGMOID, gradient_descent, 0.1), marks=task("3a")),
-        pytest.param(2, (fan_in_normal, IMPROVED_SIGMOID, gradient_descent, 0.1), marks=task("3b")),
-        pytest.param(3, (fan_in_normal, IMPROVED_SIGMOID, momentum, 0.02), marks=task("3c")),
+        (0, (uniform, SIGMOID, gradient_descent, 0.1)),
+        (1, (fan_in_normal, SIGMOID, gradient_descent, 0.1)),
+        (2, (fan_in_normal, IMPROVED_SIGMOID, gradient_descent, 0.1)),
+        (3, (fan_in_normal, IMPROVED_SIGMOID, momentum, 0.02)),
     ],
 )
 def test_each_experiment_adds_one_trick(index, settings):
@@ -293,7 +272,6 @@ def test_each_experiment_adds_one_trick(index, settings):
     assert (e.neurons_per_layer, e.batch_size, e.epochs) == ((64, 10), 32, 50)
 
 
-@task("3c")
 def test_the_comparison_is_of_four_networks_told_apart():
     assert len(TASK_3) == 4
     assert TASK_3[0] == TASK_2C
@@ -305,28 +283,24 @@ def test_the_comparison_is_of_four_networks_told_apart():
 # ---- saturation
 
 
-@task("3b")
 def test_saturated_sigmoids_are_those_with_a_tenth_of_the_slope():
     # a (1 - a) < 0.1 / 4 where a < 0.02566, that is z < -3.637
     z = np.array([[-9, -3.64, -3.63, 0, 3.63, 3.64, 9, 1]]).T
     assert saturation(z, [np.eye(1), np.eye(1)], SIGMOID).tolist() == [0.5]
 
 
-@task("3b")
 def test_saturated_improved_sigmoids_are_those_with_a_tenth_of_the_slope():
     # 1 - tanh^2 < 0.1 where z > 1.5 artanh(sqrt(0.9)) = 2.7277
     z = np.array([[-9, -2.73, -2.72, 0, 2.72, 2.73, 2.5, 1]]).T
     assert saturation(z, [np.eye(1), np.eye(1)], IMPROVED_SIGMOID).tolist() == [0.375]
 
 
-@task("3b")
 def test_a_tenth_of_the_slope_itself_is_not_saturated():
     steps = Activation("steps", lambda z: z, lambda a: np.select([a > 2, a > 1], [0.09, 0.1], 1.0))
     z = np.array([[0, 1.5, 1.6, 3]]).T
     assert saturation(z, [np.eye(1), np.eye(1)], steps).tolist() == [0.25]
 
 
-@task("3b")
 def test_saturation_is_counted_in_each_hidden_layer():
     X = np.array([[1.0], [-1], [1], [1]])
     ws = [np.array([[9.0, 0]]), np.array([[9.0, 9, 0], [0, 0, 0]]), np.zeros((3, 2))]
@@ -354,13 +328,11 @@ def finished_run():
     )
 
 
-@task("3c")
 @pytest.mark.parametrize(("loss", "steps"), [(5, 4), (3, 4), (2.9, 8), (0.5, 8), (0.4, math.inf)])
 def test_steps_until_a_loss_count_to_the_first_validation_that_has_it(finished_run, loss, steps):
     assert steps_until(finished_run, loss) == steps
 
 
-@task("3c")
 def test_measures_of_a_run_by_hand(finished_run):
     measures = measure(finished_run, np.array([[1.0, 0, 0], [0, 1, 0]]))
     expected = {
@@ -385,7 +357,6 @@ def test_measures_of_a_run_by_hand(finished_run):
     assert measures["network"] == finished_run.experiment.label
 
 
-@task("3c")
 @no_warnings
 def test_a_network_without_hidden_layers_is_measured_too(finished_run):
     ws = [np.zeros((3, 2))]
@@ -393,7 +364,6 @@ def test_a_network_without_hidden_layers_is_measured_too(finished_run):
     assert measure(run, np.zeros((1, 3)))["saturation at the end"] == 0
 
 
-@task("3c")
 def test_the_seed_report_is_quoted_as_it_was_handed_in():
     assert SEED_REPORT == {
         "training loss": 0.01875,
@@ -403,7 +373,6 @@ def test_the_seed_report_is_quoted_as_it_was_handed_in():
     }
 
 
-@task("3c")
 def test_every_run_is_measured(finished_run):
     other = finished_run._replace(best_train=(7.0, 0.1))
     measured = measure_all({"a": [finished_run, other], "b": [other]}, np.zeros((1, 3)))
@@ -415,7 +384,6 @@ def plain(text):
     return text.replace("\u00a0", " ")  # a space that breaks no line
 
 
-@task("3c")
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -432,7 +400,6 @@ def test_spread_is_mean_and_sample_standard_deviation(values, text):
     assert plain(spread(np.array(values))) == text
 
 
-@task("3c")
 def test_a_difference_is_claimed_only_where_all_seeds_agree():
     low, high, mixed, same = (
         [{"loss": loss} for loss in losses] for losses in ([1.0, 2], [2.0, 4], [4.0, 1.5], [1.0, 2])
@@ -451,7 +418,6 @@ def test_a_difference_is_claimed_only_where_all_seeds_agree():
     assert "but in 1 of 2 seeds only, equal in 1)" in compare(halved, low, "loss")
 
 
-@task("3c")
 @no_warnings
 @pytest.mark.parametrize("old", [1.0, math.inf])
 def test_what_is_never_reached_is_not_compared(old):
@@ -459,21 +425,18 @@ def test_what_is_never_reached_is_not_compared(old):
     assert text == "no comparison of steps (some runs never reach it)"
 
 
-@task("3c")
 def test_small_differences_are_lower_and_higher_too():
     less, more = [{"loss": 0.25}], [{"loss": 0.75}]
     assert compare(less, more, "loss") == "**lower loss** (by 0.5000)"
     assert compare(more, less, "loss") == "**higher loss** (by 0.5000)"
 
 
-@task("3c")
 def test_claims_name_both_networks_and_the_measure():
     measured = {"new": [{"loss": 1.0}, {"loss": 2.0}], "old": [{"loss": 3.0}, {"loss": 5.0}]}
     text = claims(measured, [("new", "old")], ["loss"]).data
     assert text.startswith("- **new** against old, over 2 seeds: **lower loss** (by 2.5000")
 
 
-@task("3c")
 def test_the_table_has_a_row_for_each_network():
     measured = {n: [{"network": f"{n} [4, 3]", "loss": v}] for n, v in (("a", 1.0), ("b", 0.5))}
     rows = measures_table(measured, ["loss"]).data.splitlines()

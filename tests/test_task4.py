@@ -42,14 +42,13 @@ from task4 import (
     train_on,
 )
 
-task = pytest.mark.task
 no_warnings = pytest.mark.filterwarnings("error")
 every_depth = pytest.mark.parametrize(
     "hidden",
     [
-        pytest.param((4,), marks=task("4f"), id="1 hidden"),
-        pytest.param((8, 4, 5), marks=task("4f"), id="3 hidden"),
-        pytest.param((8,) * 10, marks=task("4f"), id="10 hidden"),
+        pytest.param((4,), id="1 hidden"),
+        pytest.param((8, 4, 5), id="3 hidden"),
+        pytest.param((8,) * 10, id="10 hidden"),
     ],
 )
 
@@ -63,12 +62,12 @@ TEN = (64,) * 10 + (10,)
 @pytest.mark.parametrize(
     ("name", "layers", "activation"),
     [
-        pytest.param("Task 4a", (32, 10), IMPROVED_SIGMOID, marks=task("4a")),
-        pytest.param("Task 4b", (128, 10), IMPROVED_SIGMOID, marks=task("4b")),
-        pytest.param("Task 4d", (59, 59, 10), IMPROVED_SIGMOID, marks=task("4d")),
-        pytest.param("Task 4e", TEN, IMPROVED_SIGMOID, marks=task("4e")),
-        pytest.param("Task 4f", (64, 10), RELU, marks=task("4f")),
-        pytest.param("Task 4f", TEN, RELU, marks=task("4f")),
+        ("Task 4a", (32, 10), IMPROVED_SIGMOID),
+        ("Task 4b", (128, 10), IMPROVED_SIGMOID),
+        ("Task 4d", (59, 59, 10), IMPROVED_SIGMOID),
+        ("Task 4e", TEN, IMPROVED_SIGMOID),
+        ("Task 4f", (64, 10), RELU),
+        ("Task 4f", TEN, RELU),
     ],
 )
 def test_each_experiment_has_its_topology_and_else_the_settings_of_task_3(name, layers, activation):
@@ -91,18 +90,17 @@ def test_each_experiment_has_its_topology_and_else_the_settings_of_task_3(name, 
 @pytest.mark.parametrize(
     ("layers", "parameters"),
     [
-        pytest.param((64, 10), 50_880, marks=task("2d")),
-        pytest.param((32, 10), 25_440, marks=task("4a")),
-        pytest.param((128, 10), 101_760, marks=task("4b")),
-        pytest.param((59, 59, 10), 50_386, marks=task("4d")),
-        pytest.param(TEN, 87_744, marks=task("4e")),
+        ((64, 10), 50_880),
+        ((32, 10), 25_440),
+        ((128, 10), 101_760),
+        ((59, 59, 10), 50_386),
+        (TEN, 87_744),
     ],
 )
 def test_parameters_of_each_topology(layers, parameters):
     assert count_parameters(initialize_weights(layers, np.random.default_rng(0))) == parameters
 
 
-@task("4e")
 def test_ten_layers_are_also_tried_with_plain_sigmoids_and_a_lower_learning_rate():
     named = {"name": "", "change": "", "line": None}
     plain = DEEP._replace(**named, activation=SIGMOID, epochs=2)
@@ -110,7 +108,6 @@ def test_ten_layers_are_also_tried_with_plain_sigmoids_and_a_lower_learning_rate
     assert [e._replace(**named) for e in (DEEP_SIGMOID, DEEP_SLOW)] == [plain, slow]
 
 
-@task("4e")
 def test_learning_rates_are_swept_with_one_and_with_ten_layers_in_short_trainings():
     assert list(RATES) == [0.002, 0.005, 0.01, 0.02, 0.05]
     for rate, networks in RATES.items():
@@ -120,7 +117,6 @@ def test_learning_rates_are_swept_with_one_and_with_ten_layers_in_short_training
             assert len(experiment.neurons_per_layer) == {"one": 2, "ten": 11}[words.split()[0]]
 
 
-@task("4a")
 def test_widths_are_swept_by_doubling_them_in_short_trainings():
     assert list(WIDTHS) == [4, 8, 16, 32, 64, 128, 256]
     for n, experiment in WIDTHS.items():
@@ -128,7 +124,6 @@ def test_widths_are_swept_by_doubling_them_in_short_trainings():
         assert experiment == SHALLOW._replace(**settings)
 
 
-@task("4d")
 def test_depths_are_swept_within_the_budget_in_short_trainings():
     assert BUDGET == 50_880
     assert list(DEPTHS) == [1, 2, 3, 5, 10]
@@ -138,14 +133,12 @@ def test_depths_are_swept_within_the_budget_in_short_trainings():
         assert experiment == SHALLOW._replace(**settings)
 
 
-@task("4a")
 def test_the_experiments_can_be_told_apart():
     experiments = [*TASK_3, *TASK_4]
     assert len({e.name for e in experiments}) == len(experiments)
     assert len({e.label for e in experiments}) == len(experiments)
 
 
-@task("4a")
 @pytest.mark.parametrize("experiment", [*TASK_3, *TASK_4], ids=lambda e: e.name)
 def test_labels_name_the_topology(experiment):
     # such as "10 x 64, 10" for ten layers of 64 and one of 10
@@ -158,13 +151,11 @@ def test_labels_name_the_topology(experiment):
     assert experiment.label.startswith(experiment.name)
 
 
-@task("4d")
 def test_59_units_are_the_most_within_the_budget_of_task_3():
     assert largest_width(50_880, 2) == 59
     assert largest_width(50_890, 2, bias_in_every_layer=True) == 59
 
 
-@task("4d")
 @pytest.mark.parametrize("hidden_layers", [1, 2, 3, 10])
 @pytest.mark.parametrize("bias", [False, True])
 def test_the_largest_width_fills_its_budget_exactly(hidden_layers, bias):
@@ -179,7 +170,6 @@ def test_the_largest_width_fills_its_budget_exactly(hidden_layers, bias):
     assert largest_width(parameters(17) - 1, hidden_layers, bias_in_every_layer=bias) == 16
 
 
-@task("4d")
 @pytest.mark.parametrize("budget", [-1, 0, 795])
 def test_a_budget_too_small_for_one_unit_is_an_error(budget):
     with pytest.raises(ValueError, match=f"budget is {budget}, expected 796 parameters"):
@@ -189,7 +179,6 @@ def test_a_budget_too_small_for_one_unit_is_an_error(budget):
 # ---- Task 4e: layer by layer
 
 
-@task("4e")
 def test_gradient_rms_by_hand():
     # the worked network of Task 1a: gradients (ln 2, 0; ln 2 / 3, 0) and (1/3, -1/3; 1/3, -1/3)
     X, Y = np.array([[3.0, 1]]), np.array([[0.0, 1]])
@@ -198,7 +187,6 @@ def test_gradient_rms_by_hand():
     np.testing.assert_allclose(gradient_rms(X, Y, ws, SIGMOID), [first, 1 / 3], rtol=1e-12)
 
 
-@task("4e")
 def test_gradient_rms_has_an_entry_for_each_layer(tiny):
     X, Y, ws = tiny((8,) * 10)
     gradients = backward(Y, forward(X, ws, IMPROVED_SIGMOID), ws, IMPROVED_SIGMOID)
@@ -206,14 +194,12 @@ def test_gradient_rms_has_an_entry_for_each_layer(tiny):
     np.testing.assert_allclose(gradient_rms(X, Y, ws, IMPROVED_SIGMOID), expected, rtol=1e-12)
 
 
-@task("4e")
 def test_activation_spread_by_hand():
     # the activations of two units are (0, 2), (2, 2); then of one (2), (4)
     X, ws = np.array([[0.0, 1], [1, 1]]), [np.array([[2.0, 0], [0, 2]]), np.ones((2, 1)), np.eye(1)]
     assert activation_spread(X, ws, RELU).tolist() == [0.5, 1]
 
 
-@task("4e")
 def test_one_more_epoch_starts_from_the_weights_kept_and_at_rest(tiny):
     X, Y, _ = tiny([])
     experiment = SHALLOW._replace(neurons_per_layer=(4, 3), epochs=2, batch_size=len(X))
@@ -224,7 +210,6 @@ def test_one_more_epoch_starts_from_the_weights_kept_and_at_rest(tiny):
         np.testing.assert_allclose(new, w - 0.5 * g, rtol=0, atol=2**-17)
 
 
-@task("4e")
 def test_one_more_epoch_takes_all_batches_in_the_order_of_the_seed(tiny):
     X, Y, _ = tiny([])
     experiment = SHALLOW._replace(neurons_per_layer=(4, 3), epochs=1, batch_size=2)
@@ -236,7 +221,6 @@ def test_one_more_epoch_takes_all_batches_in_the_order_of_the_seed(tiny):
     assert (train_on(last, 0, 0.02, X, Y)[0] != again[0]).any()
 
 
-@task("4e")
 def test_one_more_epoch_uses_one_blas_thread(tiny, blas_threads):
     X, Y, _ = tiny([])
     threads = set()
@@ -253,7 +237,6 @@ def test_one_more_epoch_uses_one_blas_thread(tiny, blas_threads):
     assert threads == {1}
 
 
-@task("4e")
 def test_one_more_epoch_is_measured_before_and_after(tiny):
     X, Y, _ = tiny([])
     experiment = SHALLOW._replace(neurons_per_layer=(4, 4, 3), epochs=1, batch_size=2)
@@ -274,7 +257,6 @@ def test_one_more_epoch_is_measured_before_and_after(tiny):
     assert list(found.values()) == pytest.approx(expected, rel=1e-12)
 
 
-@task("4e")
 def test_gradients_of_ten_plain_sigmoids_vanish_and_those_of_improved_ones_do_not():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(50, 785)), np.eye(10)[np.arange(50) % 10]
@@ -284,7 +266,6 @@ def test_gradients_of_ten_plain_sigmoids_vanish_and_those_of_improved_ones_do_no
     assert improved.max() < 5 * improved.min()
 
 
-@task("4e")
 def test_ten_hidden_layers_learn_a_small_problem(tiny):
     X, Y, _ = tiny([], examples=20)
     experiment = TASK_3[3]._replace(neurons_per_layer=(8,) * 10 + (3,), batch_size=4, epochs=50)
@@ -296,14 +277,12 @@ def test_ten_hidden_layers_learn_a_small_problem(tiny):
 # ---- Task 4f: ReLU
 
 
-@task("4f")
 def test_relu_by_hand():
     z = np.array([[-1000, -1e-300, -0.0, 0], [1e-300, 0.5, 2, 1000]])
     assert relu(z).tolist() == [[0, 0, 0, 0], [1e-300, 0.5, 2, 1000]]
     assert z[0, 0] == -1000
 
 
-@task("4f")
 def test_relu_slope_is_0_where_it_is_off_and_1_where_it_is_on():
     a = np.array([[0, 1e-300], [0.5, 1000]])
     slope = RELU.slope(a)
@@ -311,7 +290,6 @@ def test_relu_slope_is_0_where_it_is_off_and_1_where_it_is_on():
     assert a.tolist() == [[0, 1e-300], [0.5, 1000]]
 
 
-@task("4f")
 def test_relu_does_not_hide_nan():
     assert np.isnan(relu(np.array([math.nan]))).all()
 
@@ -331,7 +309,6 @@ def test_relu_networks_pass_the_gradient_check(tiny, hidden):
     gradient_approximation_test(X, Y, ws, RELU, rng=np.random.default_rng(0))
 
 
-@task("4f")
 def test_a_unit_that_is_off_for_all_examples_has_no_gradient():
     X, Y = np.array([[1.0, 1], [2, 1]]), np.eye(2)
     ws = [np.array([[1.0, -1], [0, 0]]), np.array([[1.0, 2], [3, 4]])]
@@ -341,14 +318,12 @@ def test_a_unit_that_is_off_for_all_examples_has_no_gradient():
     assert (first[0, 0] != 0) & (last[0] != 0).all()
 
 
-@task("4f")
 def test_the_output_layer_has_no_relu():
     # its inputs are -1 and 1; a ReLU would make them 0 and 1
     outputs = forward(np.array([[1.0]]), [np.eye(1), np.array([[-1.0, 1]])], RELU)[-1]
     np.testing.assert_allclose(outputs, [[1 / (1 + math.e**2), 1 / (1 + math.e**-2)]], rtol=1e-14)
 
 
-@task("4f")
 @no_warnings
 def test_relu_networks_survive_extremes(tiny):
     X, Y, ws = tiny((8,) * 10, scale=1.5)
@@ -357,7 +332,6 @@ def test_relu_networks_survive_extremes(tiny):
     assert all(np.isfinite(g).all() for g in backward(Y, values, ws, RELU))
 
 
-@task("4f")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_relu_networks_that_diverge_are_an_error(tiny):
     X, Y, _ = tiny([], examples=20)
@@ -368,13 +342,11 @@ def test_relu_networks_that_diverge_are_an_error(tiny):
         train(experiment, X, Y, X, Y, seed=0)
 
 
-@task("4f")
 def test_saturated_relus_are_those_that_are_off():
     z = np.array([[-9, -1e-9, 0, 1e-9, 9]]).T
     assert saturation(z, [np.eye(1), np.eye(1)], RELU).tolist() == [0.6]
 
 
-@task("4f")
 def test_relu_training_moves_along_its_gradient(tiny):
     X, Y, _ = tiny([], examples=20)
     settings = {"neurons_per_layer": (8, 4, 3), "update": gradient_descent, "learning_rate": 0.5}
@@ -387,7 +359,6 @@ def test_relu_training_moves_along_its_gradient(tiny):
             np.testing.assert_allclose(moved, w - 0.5 * snap(g), rtol=1e-12, atol=2.0**-16)
 
 
-@task("4e")
 def test_layers_are_followed_through_training_by_the_steps_done(tiny):
     X, Y, _ = tiny([], examples=20)
     experiment = TASK_3[3]._replace(neurons_per_layer=(8, 4, 3), batch_size=4, epochs=2)
@@ -402,21 +373,18 @@ def test_layers_are_followed_through_training_by_the_steps_done(tiny):
 # ---- mistakes
 
 
-@task("4b")
 def test_confusion_counts_the_class_by_row_and_the_prediction_by_column():
     outputs = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.2, 0.7, 0.1], [0, 0.4, 0.6]])
     counts = confusion(np.eye(3)[[0, 0, 1, 2]], outputs)
     assert counts.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
 
 
-@task("4b")
 def test_the_most_confident_mistakes_come_first():
     outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.3, 0.7]])
     mistakes = most_confident_mistakes(np.eye(2)[[0, 0, 0, 1, 0]], outputs, 2)
     assert mistakes.tolist() == [1, 4]
 
 
-@task("4b")
 def test_mistakes_equal_to_12_digits_keep_their_order():
     # another machine's last digits must not show in the report
     confident = 0.75 + np.array([0, 2e-13, 4e-12, 6e-12])
@@ -452,7 +420,6 @@ HAND_INS = """
 """
 
 
-@task("4a")
 def test_published_ranges_are_those_that_the_assignment_quotes():
     assert len(PUBLISHED) == HAND_INS.count("Task")
     for line in HAND_INS.strip().splitlines():
@@ -462,7 +429,6 @@ def test_published_ranges_are_those_that_the_assignment_quotes():
             assert limits == (quoted and pytest.approx((quoted[0], quoted[-1]), rel=1e-12))
 
 
-@task("4a")
 def test_means_outside_of_the_published_range_are_bold():
     # 0.2 is outside of 0.288 to 0.298, 0.94 of 0.915 to 0.918, and 15 of 47 to 50
     rows = published_table(MEASURED).data.replace("\u00a0", " ").splitlines()
@@ -484,7 +450,6 @@ def at(loss, accuracy, epoch):
     return [dict(zip(PUBLISHED_MEASURES, measures, strict=True))] * 2
 
 
-@task("4a")
 @pytest.mark.parametrize("end", [0, -1], ids=["least", "greatest"])
 def test_the_ends_of_a_published_range_belong_to_it(end):
     measured = {name: at(*(r and r[end] for r in PUBLISHED[name])) for name in PUBLISHED}
@@ -493,7 +458,6 @@ def test_the_ends_of_a_published_range_belong_to_it(end):
     assert published_reasons(measured) == "No value in common for: nothing."
 
 
-@task("4a")
 def test_ranges_that_do_not_meet_the_published_ones_are_named():
     # losses 0.1 to 0.3 and accuracies 0.9 to 0.98 meet all of them, epochs 10 to 20 not those
     text = published_reasons(MEASURED)
@@ -503,13 +467,11 @@ def test_ranges_that_do_not_meet_the_published_ones_are_named():
     assert "loss" not in text
 
 
-@pytest.mark.task("4d")
 def test_a_network_needs_a_hidden_layer_to_have_a_width():
     with pytest.raises(ValueError, match="hidden_layers is 0, expected 1 or more"):
         largest_width(50_880, 0)
 
 
-@pytest.mark.task("4e")
 def test_only_mistakes_are_confident_mistakes():
     targets = np.eye(3)[[0, 1, 2, 0]]
     outputs = np.array([[0.8, 0.1, 0.1], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.2, 0.7, 0.1]])
@@ -517,6 +479,5 @@ def test_only_mistakes_are_confident_mistakes():
     assert list(most_confident_mistakes(targets, outputs, 1)) == [1]
 
 
-@pytest.mark.task("4e")
 def test_experiments_are_data_for_any_pool_of_processes():
     assert pickle.loads(pickle.dumps(TASK_4)) == TASK_4

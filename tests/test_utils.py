@@ -34,8 +34,6 @@ from utils import (
     table,
 )
 
-task = pytest.mark.task
-
 
 def idx(values):
     header = struct.pack(f">4B{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
@@ -65,14 +63,12 @@ def read_bytes(tmp_path):
 # ---- the files
 
 
-@task("2a")
 def test_read_idx_returns_the_bytes_in_order(read_bytes):
     read = read_bytes(COMPRESSED)
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, IMAGES)
 
 
-@task("2a")
 @given(arrays(np.uint8, array_shapes(max_dims=4, max_side=5)))
 def test_read_idx_inverts_the_format(tmp_path_factory, values):
     path = tmp_path_factory.getbasetemp() / "any.gz"
@@ -104,7 +100,6 @@ def corrupted(rng, content):
     return bytes(content)
 
 
-@task("2a")
 @pytest.mark.parametrize("level", ["file", "content"])
 def test_no_corrupted_file_is_accepted_or_crashes(tmp_path, level):
     rng, path = np.random.default_rng(1), tmp_path / "images.gz"
@@ -125,13 +120,11 @@ def test_no_corrupted_file_is_accepted_or_crashes(tmp_path, level):
     assert all(str(path) in message and "git checkout" in message for message in messages)
 
 
-@task("2a")
 def test_read_idx_names_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.gz is missing.*git checkout"):
         read_idx(tmp_path / "absent.gz", (1,), "")
 
 
-@task("2a")
 @pytest.mark.parametrize(
     "file_content",
     [b"", CONTENT, b"not gzip", COMPRESSED[:-1], COMPRESSED[:-9], COMPRESSED[:20], COMPRESSED[:1]],
@@ -141,7 +134,6 @@ def test_read_idx_rejects_what_is_not_a_whole_gzip_file(read_bytes, file_content
         read_bytes(file_content)
 
 
-@task("2a")
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -160,13 +152,11 @@ def test_read_idx_says_what_is_wrong_with_the_content(read_bytes, content, named
         read_bytes(gzip.compress(content))
 
 
-@task("2a")
 def test_read_idx_names_both_digests(read_bytes):
     with pytest.raises(ValueError, match=f"{DIGEST}, expected {'0' * 64}"):
         read_bytes(COMPRESSED, digest="0" * 64)
 
 
-@task("2a")
 def test_read_split_flattens_row_by_row(tmp_path, monkeypatch):
     for name, values in [
         ("train-images-idx3-ubyte", IMAGES),
@@ -179,7 +169,6 @@ def test_read_split_flattens_row_by_row(tmp_path, monkeypatch):
     assert Y.tolist() == [[image[0][0]] for image in IMAGES.tolist()]
 
 
-@task("2a")
 def test_loader_prints_the_shapes(loading):
     assert loading[1].splitlines() == [
         "Train shape: X: (20000, 784), Y: (20000, 1)",
@@ -187,14 +176,12 @@ def test_loader_prints_the_shapes(loading):
     ]
 
 
-@task("2a")
 def test_loader_returns_bytes(mnist):
     assert [array.dtype for array in mnist] == [np.uint8] * 4
     assert [array.shape for array in mnist] == [(20000, 784), (20000, 1), (10000, 784), (10000, 1)]
 
 
 # counted and hashed by a reader of its own (struct and a loop over bytes)
-@task("2a")
 def test_labels_are_the_first_20000_and_all_of_the_test_set(mnist):
     train = [1994, 2281, 1929, 2076, 1945, 1775, 1971, 2093, 1922, 2014]
     val = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -202,7 +189,6 @@ def test_labels_are_the_first_20000_and_all_of_the_test_set(mnist):
     assert np.bincount(mnist[3].ravel()).tolist() == val
 
 
-@task("2a")
 @pytest.mark.parametrize(
     ("index", "digest"),
     [
@@ -216,7 +202,6 @@ def test_loader_keeps_every_byte_in_order(mnist, index, digest):
     assert sha256(np.ascontiguousarray(mnist[index])) == digest
 
 
-@task("2a")
 @pytest.mark.parametrize("split", ["train", "t10k"])
 def test_labels_are_those_in_the_file(mnist, split):
     content = gzip.decompress((DATA / f"{split}-labels-idx1-ubyte.gz").read_bytes())
@@ -226,13 +211,11 @@ def test_labels_are_those_in_the_file(mnist, split):
     assert labels.ravel().tolist() == list(content[8 : 8 + len(labels)])
 
 
-@task("2a")
 def test_loader_names_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"idx\d-ubyte\.gz is missing"):
         load_full_mnist(tmp_path)
 
 
-@task("2a")
 def test_train_labels_are_not_taken_for_test_labels(tmp_path):
     labels = (DATA / "train-labels-idx1-ubyte.gz").read_bytes()
     for name in utils.MNIST_FILES:
@@ -252,7 +235,6 @@ def numbered(count):
 sizes = st.integers(1, 40).flatmap(lambda count: st.tuples(st.just(count), st.integers(1, count)))
 
 
-@task("2c")
 @given(sizes, st.none() | st.integers(0, 2**32))
 def test_batches_hold_each_example_once(count_and_size, seed):
     count, size = count_and_size
@@ -263,7 +245,6 @@ def test_batches_hold_each_example_once(count_and_size, seed):
     assert X.shape == (count, 3)
 
 
-@task("2c")
 @given(sizes, st.none() | st.integers(0, 2**32))
 def test_batches_keep_inputs_and_labels_together(count_and_size, seed):
     count, size = count_and_size
@@ -272,7 +253,6 @@ def test_batches_keep_inputs_and_labels_together(count_and_size, seed):
         np.testing.assert_array_equal(10 * x[:, :1], y)
 
 
-@task("2c")
 @pytest.mark.parametrize(
     ("count", "size", "expected"),
     [(12, 4, [4, 4, 4]), (10, 4, [4, 4, 2]), (9, 4, [4, 4, 1]), (3, 3, [3]), (2, 1, [1, 1])],
@@ -283,7 +263,6 @@ def test_only_the_last_batch_is_smaller(count, size, expected, seed):
     assert [len(x) for x, _ in batch_loader(*numbered(count), size, rng)] == expected
 
 
-@task("2c")
 def test_batches_are_in_order_without_a_generator():
     X, Y = numbered(10)
     batches = list(batch_loader(X, Y, 4))
@@ -295,20 +274,17 @@ def epoch(rng, count=12, size=4):
     return np.concatenate([y.ravel() // 30 for _, y in batch_loader(*numbered(count), size, rng)])
 
 
-@task("2c")
 def test_equal_seeds_give_equal_orders_and_different_seeds_different_ones():
     first, again, other = (epoch(np.random.default_rng(seed)).tolist() for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
 
-@task("2c")
 def test_each_epoch_draws_a_new_order():
     rng = np.random.default_rng(0)
     assert len({tuple(epoch(rng)) for _ in range(20)}) == 20
 
 
-@task("2c")
 def test_every_example_comes_at_every_place_equally_often():
     # 6 places x 6 examples, 100 expected in each, standard deviation 9
     rng, counts = np.random.default_rng(0), np.zeros((6, 6))
@@ -317,7 +293,6 @@ def test_every_example_comes_at_every_place_equally_often():
     assert np.abs(counts - 100).max() < 45
 
 
-@task("2c")
 def test_shuffling_mixes_the_batches():
     # not only the order of the batches, nor only that within each of them
     rng = np.random.default_rng(0)
@@ -325,7 +300,6 @@ def test_shuffling_mixes_the_batches():
     assert len(together) == 15
 
 
-@task("2c")
 def test_batches_neither_read_nor_change_the_global_random_state():
     np.random.seed(0)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -335,7 +309,6 @@ def test_batches_neither_read_nor_change_the_global_random_state():
     assert epoch(np.random.default_rng(0)).tolist() == first
 
 
-@task("2c")
 def test_batches_leave_the_data_unchanged():
     X, Y = numbered(10)
     for _ in batch_loader(X, Y, 3, np.random.default_rng(0)):
@@ -344,14 +317,12 @@ def test_batches_leave_the_data_unchanged():
     np.testing.assert_array_equal(Y, numbered(10)[1])
 
 
-@task("2c")
 @pytest.mark.parametrize("size", [0, -1, 11])
 def test_batch_size_must_be_from_1_to_the_number_of_examples(size):
     with pytest.raises(ValueError, match=f"batch_size is {size}, expected 1 to 10"):
         list(batch_loader(*numbered(10), size))
 
 
-@task("2c")
 @pytest.mark.parametrize("labels", [9, 11, 1, 0])
 def test_every_input_needs_a_label(labels):
     with pytest.raises(ValueError, match=f"10 inputs but {labels} labels, expected one"):
@@ -361,7 +332,6 @@ def test_every_input_needs_a_label(labels):
 # ---- what is shown
 
 
-@task("2c")
 def test_progress_leaves_nothing_in_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setattr(utils, "tqdm", partial(utils.tqdm, mininterval=0))
@@ -375,7 +345,6 @@ def test_progress_leaves_nothing_in_a_terminal(capsys, monkeypatch):
     assert max(map(len, shown.err.split("\r"))) == 100
 
 
-@task("2c")
 def test_progress_starts_and_ends_empty_in_a_notebook(monkeypatch):
     shown = []
 
@@ -396,23 +365,19 @@ def test_progress_starts_and_ends_empty_in_a_notebook(monkeypatch):
     assert any(text.startswith("<pre>a&lt;b") for text in texts)
 
 
-@task("2c")
 def test_table_aligns_numbers():
     lines = table(["network", "loss"], [["a", 1], ["b", 0.5]]).data.splitlines()
     assert lines == ["| network | loss |", "| --- | ----: |", "| a | 1 |", "| b | 0.5 |"]
 
 
-@task("2c")
 def test_columns_of_numbers_are_as_wide_as_these_and_text_half_as_wide():
     assert "| ---- | -----: |" in table(["", "n"], [["eight___", 12345]]).data
 
 
-@task("2c")
 def test_the_narrowest_columns_have_the_dashes_that_markdown_asks_for():
     assert "| --- | --: |" in table(["", "n"], [["a", 1]]).data
 
 
-@task("2c")
 def test_a_row_of_another_length_is_no_table():
     with pytest.raises(ValueError, match="argument 2 is shorter"):
         table(["network", "loss"], [["a"]])
@@ -461,7 +426,6 @@ RUNS = {
 }
 
 
-@task("2c")
 @pytest.mark.parametrize(
     ("panel", "mean"),
     [(0, [2, 1.5]), (1, [3.2, 2.5]), (2, [0.2, 0.3]), (3, [0.5, 0.7])],
@@ -473,20 +437,17 @@ def test_curves_are_the_mean_over_the_seeds_up_to_the_first_stop(panel, mean):
     np.testing.assert_allclose(line.get_ydata(), mean, rtol=1e-6)
 
 
-@task("2c")
 def test_the_band_is_the_range_over_the_seeds():
     (band,) = plot_runs(RUNS, "a").axes[1].collections
     corners = band.get_paths()[0].vertices.tolist()
     assert all(corner in corners for corner in ([5, 2], [5, 4], [10, 2], [10, 3]))
 
 
-@task("2c")
 def test_the_band_is_there_for_two_seeds_and_not_for_one():
     bands = [len(plot_runs({"a": RUNS["a"][:seeds]}).axes[1].collections) for seeds in (1, 2)]
     assert bands == [0, 1]
 
 
-@task("2c")
 @pytest.mark.parametrize(("validations", "every"), [(1, 1), (15, 1), (20, 2), (110, 11)])
 def test_marks_stand_about_ten_times_on_a_line(validations, every):
     values = np.ones(validations)
@@ -496,7 +457,6 @@ def test_marks_stand_about_ten_times_on_a_line(validations, every):
     assert isinstance(line.get_markevery(), int)  # another number is a distance
 
 
-@task("2c")
 def test_the_legend_names_the_topology_of_every_run_shown():
     def legend(*names):
         return [text.get_text() for text in plot_runs(RUNS, *names).legends[0].get_texts()]
@@ -505,7 +465,6 @@ def test_the_legend_names_the_topology_of_every_run_shown():
     assert legend("b") == ["b [4, 3]"]
 
 
-@task("2c")
 def test_curves_have_titles_axes_and_units():
     axes = plot_runs(RUNS).axes
     assert [ax.get_title() for ax in axes[:2]] == ["training", "validation"]
@@ -515,7 +474,6 @@ def test_curves_have_titles_axes_and_units():
     assert [ax.get_xlabel() for ax in axes[2:]] == ["gradient steps"] * 2
 
 
-@task("4e")
 def test_layers_are_numbered_from_one():
     panels = {"first": {"0 steps": [1, 2, 3], "9 steps": [4, 5, 6]}, "second": {"0 steps": [7, 8]}}
     figure = plot_layers(panels, "a statistic", "linear")
@@ -530,7 +488,6 @@ def test_layers_are_numbered_from_one():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["0 steps", "9 steps"]
 
 
-@task("4a")
 def test_a_sweep_has_a_line_for_each_loss():
     losses = {4: {"training": 0.5, "validation": 0.7}, 8: {"training": 0.25, "validation": 0.6}}
     (ax,) = plot_sweep(losses, ["validation", "training"], "units").axes
@@ -542,7 +499,6 @@ def test_a_sweep_has_a_line_for_each_loss():
     assert ax.get_xlabel() == "units"
 
 
-@task("4b")
 def test_a_confusion_matrix_shades_the_errors_only():
     counts = np.array([[90, 2], [5, 70]])
     (ax,) = plot_confusion(counts).axes
@@ -552,7 +508,6 @@ def test_a_confusion_matrix_shades_the_errors_only():
     assert ax.yaxis_inverted()
 
 
-@task("4b")
 @pytest.mark.parametrize(("count", "rows"), [(8, 1), (9, 2)])
 def test_images_stand_in_rows_of_eight(count, rows):
     figure = plot_images(np.zeros((count, 784)), [f"image {n}" for n in range(count)])
@@ -560,14 +515,12 @@ def test_images_stand_in_rows_of_eight(count, rows):
     assert sum(bool(ax.get_title()) for ax in figure.axes) == count
 
 
-@task("4b")
 @pytest.mark.parametrize(("lowest", "limits"), [(-3.0, (-3, 3)), (-0.5, (-2, 2)), (0.0, (0, 2))])
 def test_black_is_zero_and_grey_is_where_values_are_negative(lowest, limits):
     (image,) = plot_images(np.array([[lowest, 2.0] * 392]), ["image"]).axes[0].images
     assert image.get_clim() == limits
 
 
-@task("2c")
 @pytest.mark.parametrize(
     ("low", "high", "ticks"),
     [
@@ -585,7 +538,6 @@ def test_a_logarithmic_axis_has_ticks_enough_and_not_too_many(low, high, ticks):
     assert shown == ticks
 
 
-@task("2c")
 def test_a_figure_is_shown_as_the_same_pictures_each_time_with_its_text(monkeypatch):
     shown = []
     monkeypatch.setattr(utils, "display", lambda data, **_: shown.append(data))
@@ -600,7 +552,6 @@ def test_a_figure_is_shown_as_the_same_pictures_each_time_with_its_text(monkeypa
     assert shown[0]["application/pdf"].startswith(b"%PDF")
 
 
-@task("2c")
 def test_a_picture_of_pixels_is_shown_as_such_only(monkeypatch):
     shown = []
     monkeypatch.setattr(utils, "display", lambda data, **_: shown.append(data))
@@ -608,7 +559,6 @@ def test_a_picture_of_pixels_is_shown_as_such_only(monkeypatch):
     assert shown[0].keys() == {"image/png", "text/plain"}
 
 
-@task("2c")
 @pytest.mark.parametrize("end", [-np.inf, np.inf])
 def test_the_last_bit_of_a_logarithm_does_not_show_in_a_figure(monkeypatch, end):
     shown, exact = [], np.log10
@@ -622,7 +572,6 @@ def test_the_last_bit_of_a_logarithm_does_not_show_in_a_figure(monkeypatch, end)
 # ---- the images that the assignment leaves out
 
 
-@task("2a")
 def test_unseen_images_are_those_after_the_training_set(tmp_path, monkeypatch):
     monkeypatch.setattr(utils, "NUM_TRAIN", 2)
     for name in utils.MNIST_FILES:
