@@ -25,10 +25,14 @@ from task4 import (
     TASK_4F_DEEP,
     activation_std,
     gradient_rms,
+    he_normal,
     largest_width,
+    loss_along_gradient,
     network_size,
     relu,
+    saturated,
     saturation,
+    stuck_units,
 )
 from utils import GRID_STEP
 
