@@ -111,7 +111,7 @@ def digests_under_all(options: Sequence[str]) -> Iterator[tuple[str, dict[str, s
         yield from zip(SETTINGS, found, strict=True)
 
 
-def results(
+def best_of(
     experiment: Experiment, data: list[Array], seed: int, *, grid: bool
 ) -> tuple[float, ...]:
     """Return the least validation loss of a training and the accuracy there."""
