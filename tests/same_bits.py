@@ -115,11 +115,10 @@ def best_of(
     experiment: Experiment, data: list[Array], seed: int, *, grid: bool
 ) -> tuple[float, ...]:
     """Return the least validation loss of a training and the accuracy there."""
-    off = {
-        "snap": lambda values, out=None: values,
-        "settled": lambda function, z: (values := function(z), values),
-    }
-    with patch.multiple(task2, **({} if grid else off)):
+    snap, settled = task2.snap, task2.settled
+    if not grid:
+        snap, settled = lambda values, out=None: values, lambda f, z: (values := f(z), values)
+    with patch.multiple(task2, snap=snap, settled=settled):
         run = train(experiment, *data, seed)
     return run.val_loss[run.best], run.val_accuracy[run.best]
 

@@ -18,6 +18,7 @@ from task2 import (
     evaluate,
     gradient_descent,
     should_stop,
+    start,
     train,
 )
 from task2a import (
@@ -292,15 +293,15 @@ def test_each_epoch_visits_each_example_once():
     train(experiment, *identity(17), *identity(17), seed=0)
     batches = batches_of(seen)
     assert [len(batch) for batch in batches] == [5, 5, 5, 2] * 30
-    for start in range(0, 120, 4):
-        assert sorted(np.concatenate(batches[start : start + 4])) == list(range(17))
+    for first in range(0, 120, 4):
+        assert sorted(np.concatenate(batches[first : first + 4])) == list(range(17))
 
 
 def test_each_epoch_has_an_order_of_its_own():
     experiment, seen = watched(epochs=30)
     train(experiment, *identity(17), *identity(17), seed=0)
     batches = [tuple(batch) for batch in batches_of(seen)]
-    assert len({tuple(batches[start : start + 4]) for start in range(0, 120, 4)}) == 30
+    assert len({tuple(batches[first : first + 4]) for first in range(0, 120, 4)}) == 30
 
 
 @pytest.fixture
@@ -492,7 +493,16 @@ def test_weights_are_kept_only_if_asked_for():
     assert train(experiment, *identity(17), *identity(17), seed=0).kept_weights == {}
 
 
-@pytest.mark.parametrize(("keep_at", "named"), [([0, 3], 3), ([2, -2], -2), ([7, 32, 2], 7)])
+@pytest.mark.parametrize("beyond", [33, 45, 10**6])
+def test_steps_beyond_the_last_are_not_reached_and_no_error(beyond):
+    experiment, _ = watched()
+    run = train(experiment, *identity(50), *identity(50), seed=0, keep_at=[2, 30, beyond])
+    assert list(run.kept_weights) == [2, 30]
+
+
+@pytest.mark.parametrize(
+    ("keep_at", "named"), [([0, 3], 3), ([2, -2], -2), ([7, 32, 2], 7), ([29, 30], 29)]
+)
 def test_steps_without_validation_are_not_kept(keep_at, named):
     experiment, _ = watched()
     with pytest.raises(ValueError, match=f"keep_at names step {named}, expected multiples of 2"):
@@ -547,6 +557,16 @@ def test_initial_weights_are_drawn_as_the_experiment_says_and_snapped(small_run)
     first, last = small_run.kept_weights[0]
     np.testing.assert_array_equal(first, snap(drawn[:48].reshape(6, 8)))
     np.testing.assert_array_equal(last, snap(drawn[48:].reshape(8, 3)))
+
+
+def test_a_start_is_weights_on_the_grid_at_rest_and_a_generator_of_orders():
+    ws, vs, order_rng = start(SMALL, 6, seed=3)
+    assert [w.shape for w in ws] == [v.shape for v in vs] == [(6, 8), (8, 3)]
+    assert not any(v.any() for v in vs)
+    for w, drawn in zip(ws, kept_at_the_start(3), strict=True):
+        np.testing.assert_array_equal(w, drawn)
+    expected = np.random.default_rng(3).spawn(2)[1].permutation(99)
+    np.testing.assert_array_equal(order_rng.permutation(99), expected)
 
 
 def assert_equal_runs(run, other):
@@ -646,8 +666,8 @@ def second_account(experiment, X, Y, seed):
     vs, f, X, after = [0] * len(ws), experiment.activation, on_grid(X), [ws]
     for _ in range(experiment.epochs):
         order = order_rng.permutation(len(X))
-        for start in range(0, len(X), experiment.batch_size):
-            rows = order[start : start + experiment.batch_size]
+        for first in range(0, len(X), experiment.batch_size):
+            rows = order[first : first + experiment.batch_size]
             values = [X[rows]]
             for w in ws[:-1]:
                 values.append(on_grid(f.function(np.einsum("ni,ij->nj", values[-1], w))))

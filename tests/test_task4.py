@@ -24,6 +24,7 @@ from task4 import (
     TASK_4F,
     TASK_4F_DEEP,
     activation_std,
+    first_steps,
     gradient_rms,
     he_normal,
     largest_width,
@@ -33,6 +34,7 @@ from task4 import (
     saturated,
     saturation,
     stuck_units,
+    within_budget,
 )
 from utils import GRID_STEP
 
@@ -116,7 +118,32 @@ def test_a_budget_too_small_for_one_unit_is_an_error(budget):
         largest_width(budget, 2)
 
 
+@pytest.mark.parametrize(("hidden_layers", "width"), [(1, 64), (2, 59), (3, 56), (5, 51), (10, 43)])
+def test_layers_within_the_budget_of_task_3(hidden_layers, width):
+    layers = within_budget(hidden_layers)
+    assert layers == (*[width] * hidden_layers, 10)
+    assert network_size(layers) <= 50_880 < network_size((*[width + 1] * hidden_layers, 10))
+
+
 # ---- Task 4e: layer by layer
+
+
+@pytest.mark.parametrize("steps", [4, 8, 20])
+@pytest.mark.parametrize("experiment", [TASK_3C, TASK_4F_DEEP], ids=lambda e: e.name)
+def test_first_steps_are_those_of_the_training(tiny, experiment, steps):
+    X, Y, _ = tiny([], examples=100)
+    few = experiment._replace(neurons_per_layer=(4, 4, 3), batch_size=5, epochs=1)
+    run = train(few, X, Y, X, Y, seed=5, keep_at=[steps])
+    for w, v in zip(first_steps(few, X, Y, 5, steps), run.kept_weights[steps], strict=True):
+        np.testing.assert_array_equal(w, v)
+
+
+def test_first_steps_are_at_most_those_of_an_epoch(tiny):
+    X, Y, _ = tiny([], examples=20)
+    few = TASK_3C._replace(neurons_per_layer=(4, 3), batch_size=5, epochs=1)
+    expected = train(few, X, Y, X, Y, seed=5).last_weights
+    for w, v in zip(first_steps(few, X, Y, 5, 99), expected, strict=True):
+        np.testing.assert_array_equal(w, v)
 
 
 def test_gradient_rms_by_hand():
