@@ -188,6 +188,10 @@ def test_patience_is_the_same_however_long_it_has_been_going(before):
     assert should_stop(losses + [3] * 50)
 
 
+def test_the_best_loss_is_that_of_all_validations_however_long_ago():
+    assert should_stop([0.5] + [3 - n / 1000 for n in range(500)])
+
+
 def test_an_improvement_counts_however_small():
     assert not should_stop([1.0] * 50 + [1 - 2**-53])
 
@@ -386,6 +390,17 @@ def test_curves_are_what_a_second_account_finds(batch_size):
             assert run.val_loss[k] == pytest.approx(cross_entropy_loss(Y_val, outputs), rel=1e-12)
             assert run.val_accuracy[k] == calculate_accuracy(Y_val, outputs)
     assert step == len(weights) == 3 * math.ceil(21 / batch_size)
+
+
+def test_every_one_of_the_4000_examples_between_two_validations_counts(tiny):
+    X, Y, _ = tiny([], examples=20_000)
+    still = Experiment("still", (3,), update=lambda ws, vs, *_: (ws, vs), epochs=1)
+    run = train(still, X, Y, X[:5], Y[:5], seed=0)
+    parts = np.random.default_rng(0).spawn(2)[1].permutation(20_000).reshape(5, 4_000)
+    for k, part in enumerate(parts):
+        outputs = forward(snap(X[part]), run.last_weights)[-1]
+        assert run.train_loss[k] == pytest.approx(cross_entropy_loss(Y[part], outputs), rel=1e-12)
+        assert run.train_accuracy[k] == calculate_accuracy(Y[part], outputs)
 
 
 @pytest.mark.parametrize(
