@@ -422,6 +422,16 @@ def test_validations_come_five_times_an_epoch_or_a_little_more_often(examples, e
     assert run.steps.tolist() == expected
 
 
+@pytest.mark.parametrize("experiment", [TASK_2C, TASK_3C, TASK_4F_DEEP], ids=lambda e: e.name)
+def test_every_validation_is_of_the_network_with_its_activation(experiment):
+    X, Y, X_val, Y_val = overfitting()
+    few = experiment._replace(neurons_per_layer=(8, 4, 3), batch_size=8, epochs=2)
+    run = train(few, X, Y, X_val, Y_val, seed=0, keep_at=range(11))
+    for k, ws in enumerate(list(run.kept_weights.values())[1:]):
+        expected = evaluate(Y_val, forward(X_val, ws, experiment.activation)[-1])
+        assert (run.val_loss[k], run.val_accuracy[k]) == pytest.approx(expected, rel=1e-12)
+
+
 def test_the_report_validates_after_every_125_steps():
     X, Y = np.zeros((20_000, 2)), np.eye(2)[[0] * 20_000]
     run = train(Experiment("a", neurons_per_layer=(2,), epochs=2), X, Y, X[:3], Y[:3], seed=0)
