@@ -189,6 +189,18 @@ def test_one_hot_keeps_a_column_for_a_missing_class():
     assert labels.tolist() == [[2], [0], [2]]
 
 
+def test_one_hot_names_every_one_of_the_training_labels(mnist):
+    np.testing.assert_array_equal(one_hot_encode(mnist[1]).argmax(axis=1), mnist[1].ravel())
+
+
+def test_preprocessing_is_of_every_one_of_many_images(mnist):
+    processed = pre_process_images(mnist[0], 33.5, 78.9)
+    for part in (slice(0, 5), slice(4_998, 5_003), slice(9_998, 10_003), slice(19_995, 20_000)):
+        np.testing.assert_array_equal(
+            processed[part], pre_process_images(mnist[0][part], 33.5, 78.9)
+        )
+
+
 def test_one_hot_counts_the_training_labels(mnist):
     counts = [1994, 2281, 1929, 2076, 1945, 1775, 1971, 2093, 1922, 2014]
     assert one_hot_encode(mnist[1]).sum(axis=0).tolist() == counts

@@ -322,6 +322,13 @@ def test_batches_visit_every_one_of_many_examples_once(seed):
     assert (visited[:-1] < visited[1:]).all() == (seed is None)
 
 
+@pytest.mark.parametrize("seed", [None, 0])
+def test_batches_keep_inputs_and_labels_of_many_examples_together(seed):
+    rng = None if seed is None else np.random.default_rng(seed)
+    xs, ys = zip(*batch_loader(*numbered(20_001), 32, rng), strict=True)
+    np.testing.assert_array_equal(10 * np.concatenate(xs)[:, :1], np.concatenate(ys))
+
+
 def test_shuffling_reaches_from_one_end_of_many_examples_to_the_other():
     # the mean place of a tenth of them, 0.5 expected, standard deviation 0.0065
     visited = epoch(np.random.default_rng(0), 20_000, 32) / 20_000
@@ -404,6 +411,14 @@ def test_progress_starts_and_ends_empty_in_a_notebook(monkeypatch):
 
 
 # ---- the images that the assignment leaves out
+
+
+def test_the_unseen_are_the_last_40000_training_images(mnist):
+    X, Y = load_unseen_mnist()
+    all_X, all_Y = read_split("train")
+    assert [array.shape for array in (X, Y)] == [(40_000, 784), (40_000, 1)]
+    np.testing.assert_array_equal(np.vstack([mnist[0], X]), all_X)
+    np.testing.assert_array_equal(np.vstack([mnist[1], Y]), all_Y)
 
 
 def test_unseen_images_are_those_after_the_training_set(tmp_path, monkeypatch):
