@@ -50,6 +50,12 @@ def test_weights_are_normal_with_std_by_fan_in(shape):
         assert np.mean(np.abs(z) > limit) == pytest.approx(share, abs=error)
 
 
+def test_normal_weights_have_the_tails_of_the_normal_distribution():
+    # of half a million, 31.7 are expected beyond 4 standard deviations
+    z = fan_in_normal(np.random.default_rng(0), (500, 1_000)) * math.sqrt(500)
+    assert 10 < np.count_nonzero(np.abs(z) > 4) < 60
+
+
 def test_the_std_is_exactly_one_over_the_root_of_the_fan_in():
     # the same standard normal numbers, once for 4 inputs and once for 785
     few, many = (fan_in_normal(np.random.default_rng(0), (n, 1)) for n in (4, 785))

@@ -280,6 +280,11 @@ def test_relu_by_hand():
     assert z[0, 0] == -1000
 
 
+@pytest.mark.parametrize("z", [1e3, 1e6, 1e300, math.inf])
+def test_relu_has_no_upper_limit(z):
+    assert relu(np.array([z, -z])).tolist() == [z, 0]
+
+
 def test_relu_slope_is_0_where_it_is_off_and_1_where_it_is_on():
     a = np.array([[0, 1e-300], [0.5, 1000]])
     slope = RELU.slope(a)
