@@ -270,6 +270,18 @@ def test_the_largest_sum_is_found_among_the_gradients(layer):
     assert largest_sum(values, deltas, ws) == 1 * 2 + 10 * 3 + 100 * 4
 
 
+@pytest.mark.parametrize("missing", ["values", "deltas", "ws"])
+def test_a_missing_layer_has_no_largest_sum(missing):
+    given = {
+        "values": [np.ones((3, 2)), np.ones((3, 2)), None],
+        "deltas": [np.ones((3, 2)), np.ones((3, 2))],
+        "ws": [np.ones((2, 2)), np.ones((2, 2))],
+    }
+    given[missing].pop()
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        largest_sum(**given)
+
+
 LINEAR = Activation("linear", lambda z: z, np.ones_like)
 SMALL = Experiment("small", (4, 3), activation=LINEAR, batch_size=4, epochs=3)
 ignore_overflow = pytest.mark.filterwarnings("ignore::RuntimeWarning")
