@@ -1,6 +1,7 @@
 """Sums that do not depend on their order: the grid, its limit, and ties decided by more digits."""
 
 import math
+import re
 from decimal import Decimal, getcontext, localcontext
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ from task2 import (
     TASK_2C,
     Experiment,
     descend,
-    largest_sum,
+    require_exact_sums,
     train,
 )
 from task2a import (
@@ -242,72 +243,74 @@ def test_all_numbers_that_enter_a_product_are_on_the_grid(digits, network, monke
 # ---- the limit
 
 
+LINEAR = Activation("linear", lambda z: z, np.ones_like)
+SMALL = Experiment("small", (4, 3), activation=LINEAR, batch_size=4, epochs=3)
+ignore_overflow = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def sums_reach(values, deltas, ws):
+    with pytest.raises(FloatingPointError) as caught:
+        require_exact_sums(values, deltas, ws, SMALL)
+    return re.search("^small: sums reach (.*), expected less than 8,192: lower", str(caught.value))[
+        1
+    ]
+
+
 def test_the_largest_sum_is_found_forwards():
-    ws = [np.array([[10.0], [-20]]), np.array([[0.5]])]
+    ws = [np.array([[1000.0], [-2000]]), np.array([[0.5]])]
     values = [np.array([[1.0, 1], [-3, 4]]), np.array([[2.0], [3]]), None]
-    assert largest_sum(values, [np.zeros((2, 1))] * 2, ws) == 3 * 10 + 4 * 20
+    assert sums_reach(values, [np.zeros((2, 1))] * 2, ws) == "11,000"
 
 
 def test_the_largest_sum_is_found_in_the_layers_above():
-    ws = [np.array([[1.0], [2]]), np.array([[-50.0, 7]])]
+    ws = [np.array([[1.0], [2]]), np.array([[-5000.0, 7]])]
     values = [np.array([[1.0, 1], [-3, 4]]), np.array([[2.0], [-3]]), None]
-    assert largest_sum(values, [np.zeros((2, 1)), np.zeros((2, 2))], ws) == 3 * 50
+    assert sums_reach(values, [np.zeros((2, 1)), np.zeros((2, 2))], ws) == "15,000"
 
 
 def test_the_largest_sum_is_found_backwards():
-    ws = [np.zeros((2, 1)), np.array([[-50.0, 7]])]
+    ws = [np.zeros((2, 1)), np.array([[-5000.0, 700]])]
     values = [np.zeros((2, 2)), np.zeros((2, 1)), None]
     deltas = [np.zeros((2, 1)), np.array([[0.5, -1], [-2, 3]])]
-    assert largest_sum(values, deltas, ws) == 2 * 50 + 3 * 7
+    assert sums_reach(values, deltas, ws) == "12,100"
 
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_the_largest_sum_is_found_among_the_gradients(layer):
     ws, values = [np.zeros((2, 2)), np.zeros((2, 2))], [np.zeros((3, 2))] * 2 + [None]
     deltas = [np.zeros((3, 2)), np.zeros((3, 2))]
-    values[layer] = np.array([[0, 1.0], [0, -10], [0, 100]])
+    values[layer] = np.array([[0, 100.0], [0, -1000], [0, 10_000]])
     deltas[layer] = np.array([[2.0, 0], [3, 0], [-4, 0]])
-    assert largest_sum(values, deltas, ws) == 1 * 2 + 10 * 3 + 100 * 4
+    assert sums_reach(values, deltas, ws) == "43,200"
 
 
-@pytest.mark.parametrize("missing", ["values", "deltas", "ws"])
-def test_a_missing_layer_has_no_largest_sum(missing):
-    given = {
-        "values": [np.ones((3, 2)), np.ones((3, 2)), None],
-        "deltas": [np.ones((3, 2)), np.ones((3, 2))],
-        "ws": [np.ones((2, 2)), np.ones((2, 2))],
-    }
-    given[missing].pop()
+@pytest.mark.parametrize("missing", [0, 1, 2], ids=["values", "deltas", "weights"])
+def test_sums_are_of_as_many_values_errors_and_weights(missing):
+    given = [[np.ones((3, 2)), np.ones((3, 2)), None], [np.ones((3, 2))] * 2, [np.ones((2, 2))] * 2]
+    given[missing] = given[missing][:-1]
     with pytest.raises(ValueError, match=r"shorter|longer"):
-        largest_sum(**given)
+        require_exact_sums(*given, SMALL)
 
 
-LINEAR = Activation("linear", lambda z: z, np.ones_like)
-SMALL = Experiment("small", (4, 3), activation=LINEAR, batch_size=4, epochs=3)
-ignore_overflow = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("largest", [0.0, 100, 8_191.9])
+def test_sums_below_the_limit_are_let_through(largest):
+    assert EXACT_BELOW / RESERVE == 8_192
+    require_exact_sums([np.ones((1, 1)), None], [np.ones((1, 1))], [np.array([[largest]])], SMALL)
+
+
+@pytest.mark.parametrize("value", [8_192.0, -1e6, math.nan, math.inf])
+def test_sums_from_the_limit_on_are_an_error_that_says_what_to_do(value):
+    named = (
+        f"small: sums reach {abs(value):,.0f}, expected less than 8,192: lower the learning rate"
+    )
+    with pytest.raises(FloatingPointError, match=f"{named} 0.1, unless the inputs are too large"):
+        require_exact_sums([np.ones((1, 1)), None], [np.ones((1, 1))], [np.array([[value]])], SMALL)
 
 
 @pytest.fixture
 def few(tiny):
     X, Y, _ = tiny([], examples=40)
     return [X, Y, X[:7], Y[:7]]
-
-
-@pytest.mark.parametrize("largest", [0.0, 8_191.9])
-def test_sums_below_the_limit_are_let_through(few, largest, monkeypatch):
-    assert EXACT_BELOW / RESERVE == 8_192
-    monkeypatch.setattr(task2, "largest_sum", lambda *_: largest)
-    assert train(SMALL, *few, seed=0).epochs == 3
-
-
-@pytest.mark.parametrize(
-    ("largest", "shown"), [(8_192.0, "8,192"), (1e6, "1,000,000"), (math.nan, "nan")]
-)
-def test_sums_from_the_limit_on_are_an_error_that_says_what_to_do(few, largest, shown, monkeypatch):
-    monkeypatch.setattr(task2, "largest_sum", lambda *_: largest)
-    named = f"small: sums reach {shown}, expected less than 8,192: lower the learning rate 0.1,.*in"
-    with pytest.raises(FloatingPointError, match=named):
-        train(SMALL, *few, seed=0)
 
 
 @ignore_overflow
