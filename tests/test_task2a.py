@@ -1,5 +1,5 @@
 import math
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -395,6 +395,16 @@ def test_weights_have_a_matrix_for_each_layer():
     assert [w.shape for w in ws] == [(785, 64), (64, 10)]
 
 
+@pytest.mark.parametrize("layers", [(64, 10), (32, 10), (59, 59, 10), (*[64] * 10, 10), (10,)])
+def test_weights_are_what_is_drawn_layer_after_layer(layers):
+    rng, sizes = np.random.default_rng(0), (785, *layers)
+    expected = [uniform(rng, shape) for shape in pairwise(sizes)]
+    for w, drawn in zip(
+        initialize_weights(layers, np.random.default_rng(0)), expected, strict=True
+    ):
+        np.testing.assert_array_equal(w, drawn)
+
+
 def test_weights_of_any_number_of_layers():
     ws = initialize_weights((8, 4, 5, 3), np.random.default_rng(0), num_inputs=6)
     assert [w.shape for w in ws] == [(6, 8), (8, 4), (4, 5), (5, 3)]
@@ -566,6 +576,15 @@ def test_forward_of_an_example_ignores_the_rest_of_the_batch(tiny, hidden):
     X, _, ws = tiny(hidden)
     alone = np.vstack([forward(x[np.newaxis], ws)[-1] for x in X])
     np.testing.assert_allclose(forward(X, ws)[-1], alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize("examples", [1_001, 12_000])
+def test_forward_of_many_examples_is_that_of_each_of_them(tiny, assert_close, examples):
+    X, _, ws = tiny([8, 4], examples)
+    parts = [forward(part, ws) for part in np.array_split(X, examples // 7)]
+    whole = forward(X, ws)
+    assert {values.dtype for values in whole} == {np.dtype(np.float64)}
+    assert_close(whole, [np.vstack(values) for values in zip(*parts, strict=True)])
 
 
 @every_depth
