@@ -919,6 +919,8 @@ def test_gradient_check_takes_all_examples(tiny, monkeypatch, example):
         ([(785, 60), (60, 60), (60, 10)], 51_300, 51_370),
         ([(785, 10)], 7_850, 7_850),
         ([(6, 4), (4, 5), (5, 3)], 59, 67),
+        ([(785, 64), *[(64, 64)] * 9, (64, 10)], 87_744, 88_330),
+        ([(3, 2), *[(2, 2)] * 20, (2, 3)], 92, 135),
     ],
 )
 def test_parameters_are_counted_from_the_weights(shapes, as_implemented, with_every_bias):
