@@ -19,7 +19,7 @@ from task3 import TASK_3C
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = Experiment("small", neurons_per_layer=(8, 3), learning_rate=2.0, batch_size=4, epochs=3)
-DEEP = TASK_3C._replace(name="deep", neurons_per_layer=(4, 4, 3), batch_size=8, epochs=4)
+DEEP = TASK_3C._replace(name="deep", neurons_per_layer=(9, 4, 3), batch_size=8, epochs=4)
 
 
 def data(seed=0):
@@ -86,12 +86,13 @@ def test_runs_use_all_cores_largest_first_and_are_announced(monkeypatch):
 
     monkeypatch.setattr(parallel, "Parallel", engine)
     monkeypatch.setattr(parallel, "progress", progress)
-    large = SMALL._replace(name="large", neurons_per_layer=(9, 3), epochs=1)
-    runs = train_all([SMALL, large], *data(), seeds=[0])
-    assert list(runs) == ["small", "large"]
-    shown = [{"last": name, "loss": runs[name][0].val_loss.min()} for name in ("large", "small")]
-    expected = [("runs", 2), (-1, "generator", parallel.end_with_parent)]
-    assert noted == [*expected, (1, shown[0]), (2, shown[1])]
+    large = SMALL._replace(name="large", neurons_per_layer=(4,) * 9 + (3,), epochs=1)
+    runs = train_all([SMALL, large, DEEP], *data(), seeds=[0])
+    assert list(runs) == ["small", "large", "deep"]
+    begun = ["large", "deep", "small"]
+    shown = [{"last": name, "loss": runs[name][0].val_loss.min()} for name in begun]
+    expected = [("runs", 3), (-1, "generator", parallel.end_with_parent)]
+    assert noted == [*expected, *enumerate(shown, start=1)]
 
 
 @pytest.mark.parametrize(("jobs", "ended"), [(1, 0), (2, 1), (-1, 1)])

@@ -28,7 +28,7 @@ from task4 import (
     gradient_rms,
     he_normal,
     largest_width,
-    loss_along_gradient,
+    loss_along,
     network_size,
     relu,
     saturated,
@@ -105,7 +105,7 @@ def test_the_largest_width_fills_its_budget_exactly(hidden_layers, bias):
         weights = 785 * width + (hidden_layers - 1) * width**2 + width * 10
         return weights + bias * ((hidden_layers - 1) * width + 10)
 
-    for width in (1, 2, 17):
+    for width in (1, 2, 17, 401):
         budget = parameters(width)
         assert largest_width(budget, hidden_layers, bias_in_every_layer=bias) == width
         assert largest_width(budget + 1, hidden_layers, bias_in_every_layer=bias) == width
@@ -195,15 +195,21 @@ def test_every_one_of_many_examples_is_measured(row):
 
 
 @pytest.mark.parametrize("activation", [SIGMOID, IMPROVED_SIGMOID, RELU], ids=lambda a: a.name)
-def test_losses_along_the_gradient_are_of_weights_moved_against_it(tiny, activation):
+def test_losses_along_a_direction_are_of_weights_moved_against_it(tiny, activation):
     X, Y, ws = tiny((8, 4))
-    gradients = backward(Y, forward(X, ws, activation), ws, activation)
-    found = loss_along_gradient(X, Y, ws, activation, [0, 0.5, 0.1, -0.1])
-    for size, loss in zip([0, 0.5, 0.1, -0.1], found, strict=True):
-        moved, _ = gradient_descent(ws, ws, gradients, size)
+    direction, sizes = tiny((8, 4), seed=1)[2], [0, 0.5, 0.1, -0.1]
+    found = loss_along(X, Y, ws, direction, activation, sizes)
+    for size, loss in zip(sizes, found, strict=True):
+        moved, _ = gradient_descent(ws, ws, direction, size)
         expected = cross_entropy_loss(Y, forward(X, moved, activation)[-1])
         assert loss == pytest.approx(expected, rel=1e-12)
-    assert found[2] < found[0] < found[3]
+
+
+def test_the_loss_falls_against_the_gradient_and_rises_along_it(tiny):
+    X, Y, ws = tiny((8, 4))
+    gradients = backward(Y, forward(X, ws), ws)
+    down, here, up = loss_along(X, Y, ws, gradients, SIGMOID, [0.1, 0, -0.1])
+    assert down < here < up
 
 
 def test_gradients_of_ten_plain_sigmoids_vanish_and_those_of_improved_ones_do_not():
