@@ -93,12 +93,18 @@ def change(new: npt.NDArray, old: npt.NDArray) -> str:
 
 
 def changes_table(
-    measured: Measures, pairs: Sequence[tuple[str, str]], columns: Sequence[str]
+    measured: Measures, pairs: Mapping[str, tuple[str, str]], columns: Sequence[str]
 ) -> Markdown:
-    """Return a table of how each measure changes, a row a pair (experiment, baseline)."""
+    """Return a table of how measures change.
+
+    Args:
+        measured: values by experiment and measure.
+        pairs: an experiment and its baseline for each row, by what to call the row.
+        columns: which measures to show.
+    """
     rows = [
-        [f"{old} → {new}", *(change(measured[new][m], measured[old][m]) for m in columns)]
-        for new, old in pairs
+        [text, *(change(measured[new][name], measured[old][name]) for name in columns)]
+        for text, (new, old) in pairs.items()
     ]
     return table(["from → to", *columns], rows)
 
