@@ -41,6 +41,8 @@ from task4 import RELU
 from tests.runs import a_run
 
 ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WIDE = eval(re.search(r"(?s)TASK_3C\._replace\(.+?\)\)", README)[0], {"TASK_3C": TASK_3C})
 
 
 def legend_of(figure):
@@ -132,6 +134,7 @@ def test_dots_and_bands_have_the_colours_of_their_lines():
     for place, (line, dot, band) in enumerate(zip(lines, dots, ax.collections, strict=True)):
         colors = [line.get_color(), dot.get_color(), band.get_facecolor()[0][:3]]
         assert all(same_color(color, LINES[place][0]) for color in colors)
+        assert band.get_alpha() < 0.5  # other lines are seen through it
 
 
 def test_lines_are_told_apart_by_colour_and_by_dashes():
@@ -160,10 +163,7 @@ def test_networks_named_are_drawn_in_their_order_each_with_its_own_curves():
 
 
 def test_the_experiment_of_the_readme_gets_a_curve_of_its_own_and_says_what_differs():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    recipe = re.search(r"TASK_3C\._replace\(.+?\)\)", readme)[0]
-    wide = eval(recipe, {"TASK_3C": TASK_3C})
-    runs = {"Task 3c": RUNS["Task 3c"], wide.name: [a_run([6, 5.0], wide, seed=8)]}
+    runs = {"Task 3c": RUNS["Task 3c"], "wide": [a_run([6, 5.0], WIDE, seed=8)]}
     texts, (old, new) = legend_of(plot_runs(runs))
     assert texts == ["Task 3c: 64 units", "wide: 256 units"]
     assert old.get_color() != new.get_color()
@@ -600,6 +600,12 @@ def test_nothing_lies_outside_of_a_figure_or_over_its_panels(plot):
         assert page.x0 - 1 <= box.x0 < box.x1 <= page.x1 + 1
         assert page.y0 - 1 <= box.y0 < box.y1 <= page.y1 + 1
     assert all(legend.y1 <= box.y0 + 1 for legend, box in product(below, inside))
+
+
+@plots
+def test_there_is_a_grid_to_read_numbers_off_and_none_over_matrices(plot):
+    lines = [ax.xaxis.get_gridlines()[0] for ax in PLOTS[plot]().axes if ax.axison]
+    assert {line.get_visible() for line in lines} <= {plot != "confusion"}
 
 
 @pytest.mark.parametrize(("letters", "columns"), [(49, 2), (50, 1)])

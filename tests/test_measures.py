@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from report import measures
+from report.answers import measures_table
 from report.measures import (
     TARGET_LOSS,
     at_epoch,
@@ -33,7 +34,8 @@ from task3 import IMPROVED_SIGMOID, TASK_3A, TASK_3C, fan_in_normal, momentum
 from task4 import RELU, TASK_4E, gradient_rms, loss_along_gradient
 from tests.runs import a_run, data, weights
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+WIDE = eval(re.search(r"(?s)TASK_3C\._replace\(.+?\)\)", README)[0], {"TASK_3C": TASK_3C})
 no_warnings = pytest.mark.filterwarnings("error")
 
 
@@ -98,9 +100,7 @@ def test_layers_in_words_are_the_hidden_ones_and_equal_ones_are_counted(layers, 
 
 
 def test_the_experiment_of_the_readme_has_a_label_that_says_what_differs():
-    recipe = re.search(r"TASK_3C\._replace\(.+?\)\)", README.read_text(encoding="utf-8"))[0]
-    wide = eval(recipe, {"TASK_3C": TASK_3C})
-    assert labels([TASK_3C, wide]) == {"Task 3c": "Task 3c: 64 units", "wide": "wide: 256 units"}
+    assert labels([TASK_3C, WIDE]) == {"Task 3c": "Task 3c: 64 units", "wide": "wide: 256 units"}
 
 
 # ---- what is measured of a run
@@ -237,6 +237,13 @@ def test_layers_are_followed_through_training_by_the_steps_done(activation):
         np.testing.assert_array_equal(found, gradient_rms(X, Y, ws, activation))
 
 
+def test_the_experiment_of_the_readme_is_measured_beside_the_others():
+    runs = {e.name: [a_run(LOSSES, e)] for e in (TASK_3C, WIDE)}
+    measured = measure_all(runs, X, Y, X_VAL)
+    _, _, *rows = measures_table(measured, ["validation loss"]).data.splitlines()
+    assert rows == ["| Task 3c | 0.1500 |", "| wide | 0.1500 |"]
+
+
 # ---- experiments crossed
 
 
@@ -312,6 +319,13 @@ def test_mistakes_equal_to_12_digits_keep_their_order():
     confident = 0.75 + np.array([0, 2e-13, 4e-12, 6e-12])
     outputs = np.column_stack([1 - confident, confident])
     assert most_confident_mistakes(np.eye(2)[[0] * 4], outputs, 4).tolist() == [3, 2, 0, 1]
+
+
+def test_equally_confident_mistakes_keep_their_order_however_many_they_are():
+    confident = np.tile([0.6, 0.9, 0.6, 0.8], 50)
+    outputs = np.column_stack([1 - confident, confident])
+    found = most_confident_mistakes(np.eye(2)[[0] * 200], outputs, 200).tolist()
+    assert found == sorted(range(200), key=lambda n: (-confident[n], n))
 
 
 # ---- in words
