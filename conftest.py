@@ -1,6 +1,6 @@
 """Make nbval compare all that a reader of the notebook sees, and end with the grade sheet.
 
-The rules are in tests/strict.py and tests/grades.py.
+The rules are in tests/strict.py, tests/prose.py, tests/outputs.py and tests/grades.py.
 """
 
 import itertools
@@ -14,7 +14,8 @@ import pytest
 from nbval import plugin
 from nbval.plugin import IPyNbCell, IPyNbFile
 
-from tests.strict import file_problems, merge_streams, output_differences
+from tests.outputs import merge_streams, output_differences
+from tests.strict import file_problems
 
 pytest_plugins = ["tests.grades"]
 ROOT = Path(__file__).resolve().parent

@@ -40,10 +40,11 @@ LINES = (
     ("black", "-"),
     ("#E69F00", "--"),
     ("#0072B2", "-."),
-    ("#CC79A7", ":"),
+    ("#882255", ":"),
     ("#117733", (0, (6, 2, 1, 2, 1, 2))),
-    ("#661100", (0, (1, 1))),
+    ("#CC79A7", (0, (1, 1))),
 )
+MARKS = "os^Dv*"
 LOSS = "loss [nats]"
 STEPS = "gradient steps"
 LEAST_ERROR = 1e-4
@@ -90,14 +91,19 @@ def curve(run: Run, measure: str) -> Array:
     return np.round(getattr(run, measure), 6)
 
 
-def plot_band(
-    ax: Axes, runs: Sequence[Run], measure: str, line: tuple[str, object], label: str
-) -> None:
+def plot_band(ax: Axes, runs: Sequence[Run], measure: str, place: int, label: str) -> None:
     """Plot the mean and the range of one curve over the seeds, up to where the first run stops.
 
-    Of a validation loss, a dot marks the least one of each run.
+    Of a validation loss, the least one of each run is marked.
+
+    Args:
+        ax: where to plot.
+        runs: of one experiment.
+        measure: such as `val_loss` or `val_error`.
+        place: of the experiment in its figure, from 0.
+        label: for the legend.
     """
-    color, dash = line
+    (color, dash), mark = LINES[place], MARKS[place]
     length = min(len(run.steps) for run in runs)
     values = np.array([curve(run, measure)[:length] for run in runs])
     steps = runs[0].steps[:length]
@@ -105,7 +111,7 @@ def plot_band(
     ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
     if measure == "val_loss":
         best = [(run.steps[run.best], curve(run, measure)[run.best]) for run in runs]
-        ax.plot(*zip(*best, strict=True), "o", color=color, ms=3.5, mec="white", mew=0.6, zorder=3)
+        ax.plot(*zip(*best, strict=True), mark, color=color, ms=4, mec="white", mew=0.6, zorder=3)
 
 
 def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
@@ -118,21 +124,19 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
     """
     chosen = {name: runs[name] for name in names or runs}
     texts = labels([of_one[0].experiment for of_one in chosen.values()])
-    lines = dict(zip(chosen, LINES, strict=False))
     with style.context(STYLE):
         if len(chosen) == 1:
             figure, axes = new_figure(7, 2.6, columns=2)
             for ax, measure in zip(axes[0], ("loss", "error"), strict=True):
-                for split, line in zip(("train", "val"), LINES, strict=False):
-                    word = {"train": "training", "val": "validation"}[split]
-                    for of_one in chosen.values():
-                        plot_band(ax, of_one, f"{split}_{measure}", line, word)
+                for of_one in chosen.values():
+                    plot_band(ax, of_one, f"train_{measure}", 0, "training")
+                    plot_band(ax, of_one, f"val_{measure}", 1, "validation")
         else:
             figure, axes = new_figure(7, 4.2, rows=2, columns=2, sharex=True)
             for row, measure in zip(axes, ("loss", "error"), strict=True):
                 for ax, split in zip(row, ("train", "val"), strict=True):
-                    for name, of_one in chosen.items():
-                        plot_band(ax, of_one, f"{split}_{measure}", lines[name], texts[name])
+                    for place, (name, of_one) in enumerate(chosen.items()):
+                        plot_band(ax, of_one, f"{split}_{measure}", place, texts[name])
             for ax, title in zip(axes[0], ("training", "validation"), strict=True):
                 ax.set_title(title)
         for ax in axes.flat:
@@ -209,7 +213,7 @@ def plot_against(
         figure, axes = new_figure(7, 2.7, columns=len(panels), sharey=True)
         for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
             for (color, dash), mark, (name, points) in zip(
-                LINES, "os^Dv*", lines.items(), strict=False
+                LINES, MARKS, lines.items(), strict=False
             ):
                 look = {"color": color, "linestyle": dash, "marker": mark, "ms": 3.5}
                 low, mean, high = (
