@@ -81,12 +81,12 @@ def test_a_claim_in_words_names_measure_and_both_experiments(claim, words):
     assert claim(measured, "a", "b", "loss").claim == words
 
 
-@pytest.mark.parametrize("runs", [1, 2, 3, 5])
-def test_the_chance_of_separation_is_counted(runs):
+@pytest.mark.parametrize(("new", "old"), [(1, 1), (5, 5), (5, 3), (1, 4)])
+def test_the_chance_of_separation_is_counted(new, old):
     # of all ways to share the ranks 0, 1, ... between two experiments, the two that separate
-    ways = list(combinations(range(2 * runs), runs))
-    separate = [way for way in ways if max(way) < runs or min(way) >= runs]
-    assert chance_of_separation(runs) == float(Fraction(len(separate), len(ways)))
+    ways = list(combinations(range(new + old), new))
+    separate = [way for way in ways if max(way) < new or min(way) >= old]
+    assert chance_of_separation(new, old) == float(Fraction(len(separate), len(ways)))
 
 
 # ---- answers

@@ -116,23 +116,24 @@ def test_the_band_is_the_range_over_all_seeds(panel, measure):
         assert outline(steps, values.min(axis=0), values.max(axis=0)) <= corners(band)
 
 
-def test_a_dot_marks_the_least_validation_loss_of_each_run():
-    _, panel, *others = plot_runs(RUNS).axes
-    dots = [line for line in panel.lines if line.get_marker() == "o"]
-    assert [line.get_xydata().tolist() for line in dots] == [
+def test_the_least_validation_loss_of_each_run_is_marked():
+    first, panel, *others = plot_runs(RUNS).axes
+    marks = [line for line in panel.lines if line.get_marker() != "None"]
+    assert [line.get_xydata().tolist() for line in marks] == [
         [[2000, 1], [500, 2], [1000, 2.9], [1500, 1.875]],
         [[1000, 0.123457]],
         [[1500, 0.5], [1000, 0.25]],
     ]
-    assert [line.get_linestyle() for line in dots] == ["None"] * 3
-    assert {line.get_marker() for ax in others for line in ax.lines} == {"None"}
+    assert [line.get_linestyle() for line in marks] == ["None"] * 3
+    assert len({line.get_marker() for line in marks}) == 3
+    assert {line.get_marker() for ax in (first, *others) for line in ax.lines} == {"None"}
 
 
-def test_dots_and_bands_have_the_colours_of_their_lines():
+def test_marks_and_bands_have_the_colours_of_their_lines():
     ax = plot_runs(RUNS).axes[1]
-    lines, dots = ax.lines[::2], ax.lines[1::2]
-    for place, (line, dot, band) in enumerate(zip(lines, dots, ax.collections, strict=True)):
-        colors = [line.get_color(), dot.get_color(), band.get_facecolor()[0][:3]]
+    lines, marks = ax.lines[::2], ax.lines[1::2]
+    for place, (line, mark, band) in enumerate(zip(lines, marks, ax.collections, strict=True)):
+        colors = [line.get_color(), mark.get_color(), band.get_facecolor()[0][:3]]
         assert all(same_color(color, LINES[place][0]) for color in colors)
         assert band.get_alpha() < 0.5  # other lines are seen through it
 
