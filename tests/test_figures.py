@@ -460,7 +460,7 @@ def test_a_confusion_matrix_shades_the_errors_only():
     assert mesh.get_array().tolist() == [[0, 2, 7], [5, 0, 1], [0, 4, 0]]
     assert mesh.get_coordinates()[1, 2].tolist() == [2, 1]  # columns go to the right
     assert (mesh.get_clim()[0], mesh.get_cmap().name) == (0, "Greys")
-    assert mesh.get_clim()[1] >= 7
+    assert mesh.get_clim()[1] >= 14  # black numbers stay readable on half of that
 
 
 def test_a_confusion_matrix_has_its_numbers_where_they_are_shaded():
@@ -563,6 +563,11 @@ def test_a_png_has_pixels_enough_and_is_shown_at_its_size(pictures):
     height, width, _ = imread(BytesIO(data["image/png"])).shape
     assert (width, height) == pytest.approx((4.2 * 144, 3.4 * 144), abs=1)
     assert options["metadata"]["image/png"]["width"] == round(4.2 * 96)
+
+
+def test_the_pdf_is_a_page_of_the_size_of_the_figure(pictures):
+    (page,) = re.findall(rb"/MediaBox ?\[(.+?)\]", pictures("confusion")[0][0]["application/pdf"])
+    assert [float(number) for number in page.split()] == pytest.approx([0, 0, 4.2 * 72, 3.4 * 72])
 
 
 def test_a_picture_of_pixels_is_shown_as_such_only():
