@@ -185,6 +185,15 @@ def test_losses_and_errors_have_logarithmic_axes_which_hide_nothing(names):
         assert limits_hold(ax)
 
 
+def test_all_panels_have_the_same_gradient_steps_below_each_other():
+    top, _, bottom, _ = axes = plot_runs(RUNS).axes
+    assert len({ax.get_xlim() for ax in axes}) == 1
+    assert (top.xaxis.get_tick_params()["labelbottom"], bottom.get_xlim()[1] > 2000) == (
+        False,
+        True,
+    )
+
+
 def test_a_network_alone_has_training_and_validation_in_one_panel():
     figure = plot_runs(RUNS, "Task 2c")
     for ax, measure in zip(figure.axes, ("loss", "error"), strict=True):
@@ -568,6 +577,13 @@ def test_a_png_has_pixels_enough_and_is_shown_at_its_size(pictures):
 def test_the_pdf_is_a_page_of_the_size_of_the_figure(pictures):
     (page,) = re.findall(rb"/MediaBox ?\[(.+?)\]", pictures("confusion")[0][0]["application/pdf"])
     assert [float(number) for number in page.split()] == pytest.approx([0, 0, 4.2 * 72, 3.4 * 72])
+
+
+def test_the_pdf_is_made_of_the_svg_displayed(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(figures.typst, "compile", lambda page, **how: compiled.append(how) or b"")
+    data = displayed(plot_runs(RUNS))[0][0]
+    assert compiled[0]["sys_inputs"] == {"svg": data["image/svg+xml"]}
 
 
 def test_a_picture_of_pixels_is_shown_as_such_only():

@@ -64,8 +64,8 @@ def test_a_label_tells_the_setting_that_differs_and_no_other(setting):
 def test_a_setting_differs_wherever_the_odd_one_stands(place):
     experiments = [Experiment(name, epochs=5) for name in "abc"]
     experiments[place] = experiments[place]._replace(epochs=6)
-    found = labels(experiments)
-    assert found == {e.name: f"{e.name}: at most {e.epochs} epochs" for e in experiments}
+    found = list(labels(experiments[::-1]).items())
+    assert found == [(e.name, f"{e.name}: at most {e.epochs} epochs") for e in experiments[::-1]]
 
 
 def test_settings_that_differ_stand_in_the_order_of_an_experiment():
