@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import task2
+import task3
+import task4
 from report import measures
 from report.answers import measures_table
 from report.measures import (
@@ -97,6 +100,13 @@ def test_an_experiment_alone_needs_its_name_only():
 def test_layers_in_words_are_the_hidden_ones_and_equal_ones_are_counted(layers, words):
     experiments = [Experiment("a", neurons_per_layer=layers), Experiment("b", (1234, 10))]
     assert labels(experiments)["a"] == f"a: {words}"
+
+
+def test_the_networks_of_the_tasks_are_told_apart_by_their_settings():
+    constants = [*vars(task2).values(), *vars(task3).values(), *vars(task4).values()]
+    experiments = {e.name: e for e in constants if isinstance(e, Experiment)}.values()
+    texts = [label.removeprefix(name) for name, label in labels([*experiments]).items()]
+    assert len(set(texts)) == len(texts) == 9
 
 
 def test_the_experiment_of_the_readme_has_a_label_that_says_what_differs():
