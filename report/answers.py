@@ -88,7 +88,7 @@ def measures_table(
 
 def change(new: npt.NDArray, old: npt.NDArray) -> str:
     """Return both means, with an arrow where the runs separate completely."""
-    before, after = (in_words(values, 3, spread=False) for values in (old, new))
+    before, after = (in_words(values, spread=False) for values in (old, new))
     return f"{before} → {after} {ARROWS[separation(new, old)]}"
 
 
@@ -129,7 +129,7 @@ def findings_table(findings: Sequence[Finding]) -> Markdown:
     rows = []
     for finding in findings:
         numbers = change(finding.after, finding.before)
-        if not numbers.endswith(finding.arrow):
+        if finding.arrow != ARROWS[separation(finding.after, finding.before)]:
             raise AssertionError(
                 f"Task {finding.task}: {finding.shown_by} is {numbers}, expected "
                 f"{finding.arrow}. Write a finding that holds"
@@ -162,8 +162,11 @@ def listing(function: Callable) -> str:
     """Return the text of a function, see `source`."""
     text = inspect.getsource(function)
     node = ast.parse(text).body[0]
-    for argument in node.args.args + node.args.kwonlyargs:
-        argument.annotation = None
-    body = node.body[1:] if ast.get_docstring(node) else node.body
-    lines = text.splitlines()[body[0].lineno - 1 : body[-1].end_lineno]
+    for argument in ast.walk(node.args):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    first, *others = node.body
+    # with the comments between the docstring and the first statement
+    start = first.end_lineno if ast.get_docstring(node) and others else first.lineno - 1
+    lines = text.splitlines()[start : node.end_lineno]
     return "\n".join([f"def {node.name}({ast.unparse(node.args)}):", *lines])

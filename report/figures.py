@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -48,6 +48,15 @@ MARKS = "os^Dv*"
 LOSS = "loss [nats]"
 STEPS = "gradient steps"
 LEAST_ERROR = 1e-4
+
+
+def require_few(names: Collection[str]) -> None:
+    """Raise a ValueError if there are more lines in one panel than can be told apart."""
+    if len(names) > len(LINES):
+        raise ValueError(
+            f"{len(names)} lines are {', '.join(names)}, expected {len(LINES)} or fewer, which can "
+            "be told apart: name some of them"
+        )
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: object):
@@ -123,6 +132,7 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
             validation into one panel, several of them get a panel each.
     """
     chosen = {name: runs[name] for name in names or runs}
+    require_few(chosen)
     texts = labels([of_one[0].experiment for of_one in chosen.values()])
     with style.context(STYLE):
         if len(chosen) == 1:
@@ -152,6 +162,7 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
 
 def plot_activations(activations: Sequence[Activation]) -> Figure:
     """Plot activations, and their slopes, against the weighted sum."""
+    require_few([f.name for f in activations])
     z = np.linspace(-4, 4, 161)
     with style.context(STYLE):
         figure, axes = new_figure(7, 2.6, columns=2)
@@ -173,18 +184,20 @@ def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure
             A statistic whose name begins with "share" has a linear axis from 0 to 1.
     """
     networks = list(next(iter(rows.values())))
+    panels = [moments for columns in rows.values() for moments in columns.values()]
+    moments = list(dict.fromkeys(moment for panel in panels for moment in panel))
+    require_few(moments)
+    shades = dict(zip(moments, np.linspace(0.72, 0, len(moments)), strict=True))
+    marks = dict(zip(moments, MARKS, strict=False))
     with style.context(STYLE):
         height = 1.5 * len(rows) + 0.6
         figure, axes = new_figure(7, height, len(rows), len(networks), sharex=True, sharey="row")
         for line, (statistic, columns) in zip(axes, rows.items(), strict=True):
-            for ax, moments in zip(line, columns.values(), strict=True):
-                shades = np.linspace(0.72, 0, len(moments))
-                for (moment, values), mark, shade in zip(
-                    moments.items(), "os^D", shades, strict=False
-                ):
+            for ax, panel in zip(line, columns.values(), strict=True):
+                for moment, values in panel.items():
                     layers = np.arange(1, len(values) + 1)
-                    shown = np.round(values, 12)
-                    ax.plot(layers, shown, f"{mark}-", ms=3.5, c=str(shade), label=moment)
+                    look = {"marker": marks[moment], "ms": 3.5, "c": str(shades[moment])}
+                    ax.plot(layers, np.round(values, 12), label=moment, **look)
             if statistic.startswith("share"):
                 line[0].set_ylim(-0.03, 1.03)
             else:
@@ -195,7 +208,7 @@ def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure
         for ax in axes[-1]:
             ax.set_xlabel("layer")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_below(figure, axes[0, 0], 4)
+        legend_below(figure, max(axes[0], key=lambda ax: len(ax.lines)), 4)
     return figure
 
 
@@ -212,6 +225,7 @@ def plot_against(
     with style.context(STYLE):
         figure, axes = new_figure(7, 2.7, columns=len(panels), sharey=True)
         for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
+            require_few(lines)
             for (color, dash), mark, (name, points) in zip(
                 LINES, MARKS, lines.items(), strict=False
             ):

@@ -56,7 +56,7 @@ def published(
 
 def outside(values: npt.NDArray, limits: tuple[float, float]) -> bool:
     """Tell whether the range of the values does not touch the limits, as far as these are given."""
-    digits = 0 if values.max() > 1 else 3
+    digits = 0 if limits[1] > 1 else 3
     return values.min().round(digits) > limits[1] or values.max().round(digits) < limits[0]
 
 

@@ -227,6 +227,13 @@ def test_a_finding_that_does_not_hold_is_named_wherever_it_stands(place, measure
         findings_table(findings)
 
 
+def test_a_finding_without_an_arrow_says_nothing():
+    with pytest.raises(
+        AssertionError, match=r"Task 3a: validation loss is .+ ▼, expected \. Write"
+    ):
+        findings_table([finding(NEW["▼"], "")])
+
+
 def test_findings_keep_their_order():
     findings = [finding(NEW["▼"], "▼", task) for task in ("2c", "3b", "4a")]
     rows = plain(findings_table(findings))[2:]
@@ -314,6 +321,21 @@ def test_a_listing_is_all_of_a_function_but_docstring_and_annotations():
 
 def test_a_function_without_docstring_loses_nothing():
     assert listing(short_one) == "def short_one(x):\n    return x"
+
+
+def commented(*parts: int, **others: object) -> None:
+    """Do nothing."""
+    # because nothing is to be done
+
+    return print(parts, others)  # but this
+
+
+def test_a_listing_has_every_comment_and_no_annotation_of_any_argument():
+    assert listing(commented) == (
+        "def commented(*parts, **others):\n"
+        "    # because nothing is to be done\n\n"
+        "    return print(parts, others)  # but this"
+    )
 
 
 FUNCTIONS = [

@@ -35,7 +35,7 @@ from report.figures import (
     settle_layout,
 )
 from report.measures import labels
-from task2 import TASK_2C
+from task2 import TASK_2C, Experiment
 from task2a import SIGMOID
 from task3 import IMPROVED_SIGMOID, TASK_3A, TASK_3C
 from task4 import RELU
@@ -170,6 +170,26 @@ def test_the_experiment_of_the_readme_gets_a_curve_of_its_own_and_says_what_diff
     assert texts == ["Task 3c: 64 units", "wide: 256 units"]
     assert old.get_color() != new.get_color()
     assert old._dash_pattern != new._dash_pattern
+
+
+MANY = [Experiment(str(n), batch_size=n) for n in range(1, len(LINES) + 2)]
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [
+        lambda: plot_runs({e.name: [a_run([2, 1], e)] for e in MANY}),
+        lambda: plot_activations([SIGMOID._replace(name=e.name) for e in MANY]),
+        lambda: plot_against({"": {e.name: {1: np.ones(1)} for e in MANY}}, "rate"),
+        lambda: plot_layers({"gradient": {"deep": {e.name: np.ones(1) for e in MANY}}}),
+    ],
+    ids=["runs", "activations", "against", "layers"],
+)
+def test_more_lines_than_can_be_told_apart_are_an_error_and_none_is_left_out(plot):
+    with pytest.raises(
+        ValueError, match=r"^7 lines are 1, .+, 7, expected 6 or fewer, .+: name some"
+    ):
+        plot()
 
 
 def test_curves_have_titles_axes_and_units():
@@ -343,6 +363,19 @@ def test_later_moments_are_darker_and_all_are_told_apart_by_their_marks():
     assert shades == sorted(set(shades), reverse=True)
     assert (shades[0] < 0.8, shades[-1]) == (True, 0)
     assert len({line.get_marker() for line in ax.lines}) == 4
+
+
+def test_a_moment_looks_the_same_in_every_panel_and_is_in_the_legend():
+    early = {"0 steps": np.ones(2), "9 steps": np.ones(2)}
+    figure = plot_layers({"gradient": {"short": early, "long": early | {"99 steps": np.ones(2)}}})
+    texts, handles = legend_of(figure)
+    assert texts == ["0 steps", "9 steps", "99 steps"]
+    for ax in figure.axes:
+        for line, handle in zip(ax.lines, handles, strict=False):
+            assert (line.get_color(), line.get_marker()) == (
+                handle.get_color(),
+                handle.get_marker(),
+            )
 
 
 def test_layers_have_whole_numbers():
