@@ -1,0 +1,183 @@
+"""Ask a process for the values of the rubric's rows, and go on where it hangs or ends."""
+
+import json
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from course import box
+from course.rubric import FUNCTIONS, GIVEN, SETUP
+
+WORKER = Path(__file__).with_name("worker.py")
+MAX_BYTES = 32 * box.MB  # that a process may answer
+MAX_LINES = 5000
+
+
+class Patience(NamedTuple):
+    """How many seconds things may take."""
+
+    statement: float = 20  # one of a task file; matplotlib's import is one
+    row: float = 10
+    total: float = 180
+
+
+class Request(NamedTuple):
+    """An expression to be evaluated on inputs, which are as JSON has them."""
+
+    key: str
+    expression: str
+    inputs: dict[str, Any]
+    functions: frozenset[str]  # that it may use
+
+
+class Answer(NamedTuple):
+    """A value as JSON has it, or why there is none."""
+
+    value: Any = None
+    error: str | None = None
+
+
+class Gone(Exception):
+    """A worker has ended, and the reason why."""
+
+
+class Worker:
+    """A process that evaluates expressions on the functions of a folder."""
+
+    def __init__(self, folder: Path, *, boxed: bool) -> None:
+        inside = Path(box.INSIDE) if boxed else folder
+        script = inside / "course" / "worker.py" if boxed else WORKER
+        command = [sys.executable, "-I", "-B", str(script), str(inside)]
+        self.errors = tempfile.TemporaryFile()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        start = box.start if boxed else box.start_unprotected
+        self.process = start(command, folder, box.ROWS, **pipes)
+        self.watch = box.Watch(self.process, box.ROWS)
+        self.watch.start()
+        self.lines: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.watch.end()
+        self.errors.close()
+
+    def read(self) -> None:
+        """Take in what it writes, up to a limit."""
+        left = MAX_BYTES
+        with suppress(ValueError, OSError):
+            for _ in range(MAX_LINES):
+                line = self.process.stdout.readline(left)
+                left -= len(line)
+                if not line.endswith(b"\n"):
+                    break
+                self.lines.put(line)
+        self.lines.put(b"")
+
+    def send(self, message: dict) -> None:
+        """Write a line of JSON."""
+        self.watch.deadline = time.monotonic() + 10
+        with suppress(OSError):  # it has ended: who reads then is told
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def receive(self, seconds: float) -> dict:
+        """Return the next line of JSON.
+
+        Raises:
+            Gone: none came in that time, or none that is an object.
+        """
+        self.watch.deadline = time.monotonic() + seconds
+        why = None
+        try:
+            message = json.loads(self.lines.get(timeout=seconds + 2))
+            if isinstance(message, dict):
+                return message
+        except queue.Empty:
+            why = "takes too long"
+        except (ValueError, RecursionError):
+            pass
+        self.watch.end()
+        raise Gone(why or self.watch.why or "ends or crashes the process, or answers too much")
+
+    def load(self, skip: dict[str, str], patience: Patience) -> None:
+        """Have it execute the task files but for some statements.
+
+        Args:
+            skip: the statements by file and line, and why they are left out. The one during which
+                the worker ends is added.
+            patience: for each of them.
+        Raises:
+            Gone: it has ended.
+            RuntimeError: it did not even start.
+        """
+        try:
+            self.receive(60)
+        except Gone as error:
+            self.errors.seek(0)
+            said = self.errors.read(500).decode(errors="replace")
+            raise RuntimeError(f"the process that grades does not start: {said}") from error
+        where = ""
+        try:
+            self.send({"skip": skip, "setup": SETUP, "functions": FUNCTIONS | GIVEN})
+            while "loaded" not in (message := self.receive(patience.statement)):
+                where = str(message.get("at"))[:40]
+        except Gone as error:
+            if where in skip:  # not that statement, but reading the file
+                where = where.partition(":")[0] + ":0"
+            skip[where] = f"line {where.partition(':')[2]} {error}"
+            raise
+
+    def ask(self, request: Request, patience: Patience) -> Answer:
+        """Return the answer to a request.
+
+        Raises:
+            Gone: it has ended.
+        """
+        self.send({"id": request.key, "expression": request.expression, "inputs": request.inputs})
+        deadline = time.monotonic() + patience.row
+        while (message := self.receive(deadline - time.monotonic())).get("id") != request.key:
+            pass
+        error = message.get("error")
+        return Answer(message.get("value"), None if error is None else str(error))
+
+
+def ask_all(
+    folder: Path, requests: Iterable[Request], *, boxed: bool, patience: Patience = Patience()
+) -> dict[str, Answer]:
+    """Return the answers to all requests by their keys, whatever the task files do.
+
+    Args:
+        folder: of the task files.
+        requests: of different keys. Those that may use a function which took too long, or ended
+            the process, come last.
+        boxed: whether to run the files in the box.
+        patience: how long to wait.
+    """
+    pending, answers = list(requests), {}
+    skip: dict[str, str] = {}
+    fatal: set[str] = set()
+    end = time.monotonic() + patience.total
+    while pending and time.monotonic() < end:
+        with suppress(Gone), Worker(folder, boxed=boxed) as worker:
+            worker.load(skip, patience)
+            while pending and time.monotonic() < end:
+                request = min(pending, key=lambda request: len(fatal & request.functions))
+                pending.remove(request)
+                try:
+                    answers[request.key] = worker.ask(request, patience)
+                except Gone as error:
+                    answers[request.key] = Answer(error=str(error))
+                    fatal |= request.functions
+                    raise
+    late = Answer(error=f"not asked: the {patience.total:g} seconds of a hand-in were over")
+    return answers | {request.key: late for request in pending}
