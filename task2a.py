@@ -1,4 +1,4 @@
-"""Task 2a and 2b: one fully connected network, forwards and backwards, as pure functions.
+"""Tasks 2a, 2b and 2d: one fully connected network, forwards and backwards, as pure functions.
 
 A network is a list of weight matrices `ws`, `ws[l]` of shape [inputs, outputs] of layer l, and one
 activation for all hidden layers; the output layer is a softmax. Depth is the length of the list.
@@ -6,14 +6,13 @@ activation for all hidden layers; the output layer is a softmax. Depth is the le
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 NUM_PIXELS = 28 * 28
 NUM_CLASSES = 10
-SEED_MEAN, SEED_STD = 33.55274553571429, 78.87550070784701  # as the seed report prints them
 
 Array = npt.NDArray[np.float64]
 Weights = list[Array]
@@ -140,48 +139,61 @@ def initialize_weights(
     return [draw(rng, shape) for shape in pairwise(sizes)]
 
 
-def forward(
-    X: Array, ws: Weights, activation: Activation = SIGMOID, order: Literal["C", "F"] = "C"
-) -> list[Array]:
+def weighted_sums(x: Array, w: Array) -> Array:
+    """Return z = x w, by columns in memory, which is faster for many examples."""
+    return np.matmul(x, w, order="F")
+
+
+def forward(X: Array, ws: Weights, activation: Activation = SIGMOID) -> list[Array]:
     """Return the values of every layer: the input, the hidden activations, the probabilities.
 
     Args:
         X: inputs [N, inputs].
         ws: one matrix per layer.
         activation: of the hidden layers.
-        order: of the results in memory, by rows or by columns; for many examples "F" is faster.
     Returns:
         [X, a_1, ..., yhat], with yhat [N, K]; layer l's input is entry l, its output entry l + 1.
     """
+    *hidden, last = ws
     values = [X]
-    for w in ws[:-1]:
-        values.append(activation.function(np.matmul(values[-1], w, order=order)))
-    return [*values, softmax(np.matmul(values[-1], ws[-1], order=order))]
+    for w in hidden:
+        values.append(activation.function(weighted_sums(values[-1], w)))
+    return [*values, softmax(weighted_sums(values[-1], last))]
 
 
-def backward(
+def layer_errors(
     Y: Array, values: list[Array], ws: Weights, activation: Activation = SIGMOID
 ) -> list[Array]:
-    """Return the gradient of the mean cross entropy for every weight matrix (Tasks 1a and 1b).
+    """Return delta = dC/dz of every layer, where C is the mean cross entropy (Tasks 1a and 1b).
 
     Args:
         Y: one-hot labels [N, K].
         values: what `forward` returned for these weights and this activation.
         ws: one matrix per layer.
+        activation: of the hidden layers.
     Returns:
-        dC/dw of the shape of w, for each w in `ws`.
+        [delta_1, ..., delta_L], each of the shape of that layer's output.
     Raises:
         ValueError: the labels are not of the shape of the outputs.
     """
-    *inputs, outputs = values
+    *hidden, outputs = values[1:]
     if Y.shape != outputs.shape:
         raise ValueError(f"labels have shape {Y.shape}, expected {outputs.shape}: encode them")
-    delta = -(Y - outputs) / len(Y)
-    gradients = [inputs[-1].T @ delta]
-    for x, a, w in zip(inputs[-2::-1], inputs[:0:-1], ws[:0:-1], strict=True):
-        delta = activation.slope(a) * (delta @ w.T)
-        gradients.append(x.T @ delta)
-    return gradients[::-1]
+    deltas = [-(Y - outputs) / len(Y)]
+    for a, w in zip(hidden[::-1], ws[:0:-1], strict=True):
+        deltas.append(activation.slope(a) * (deltas[-1] @ w.T))
+    return deltas[::-1]
+
+
+def backward(
+    Y: Array, values: list[Array], ws: Weights, activation: Activation = SIGMOID
+) -> list[Array]:
+    """Return dC/dw of the mean cross entropy C for every w in `ws`, of the same shapes.
+
+    Args and errors are those of `layer_errors`.
+    """
+    deltas = layer_errors(Y, values, ws, activation)
+    return [x.T @ delta for x, delta in zip(values[:-1], deltas, strict=True)]
 
 
 def gradient_approximation_test(
@@ -235,3 +247,15 @@ def gradient_approximation_test(
                 )
             worst[layer] = max(worst[layer], error)
     return worst
+
+
+def count_parameters(ws: Weights, *, bias_in_every_layer: bool = False) -> int:
+    """Count the entries of all weight matrices, the bias row of the first one included (Task 2d).
+
+    Args:
+        ws: one matrix per layer.
+        bias_in_every_layer: count also a bias for each unit of the later layers, which the
+            textbook's network has and this one has not.
+    """
+    later_biases = sum(w.shape[1] for w in ws[1:]) if bias_in_every_layer else 0
+    return sum(w.size for w in ws) + later_biases

@@ -1,0 +1,1 @@
+"""What turns finished trainings into a report: measures, figures, digests, runs side by side."""
