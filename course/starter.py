@@ -4,7 +4,7 @@ import ast
 import io
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import nbformat
@@ -31,22 +31,48 @@ NOTEBOOK = "assignment2.ipynb"
 HEADING = re.compile(r"#+ +Task \d")
 
 
-def blank(source: str) -> str:
-    """Return a task file in which what the assignment asks for is not written yet.
+def blank(source: str, gone: Collection[str] = ()) -> str:
+    """Return a task file in which the bodies of its functions are not written yet.
 
-    Signatures and docstrings stay. Other functions are the solution's own, and go.
+    Args:
+        source: of the file.
+        gone: functions of the task files that go altogether, being the solution's own.
     """
     lines = source.splitlines(keepends=True)
     for node in reversed(ast.parse(source).body):
-        if not isinstance(node, ast.FunctionDef):
-            continue
-        if node.name in FUNCTIONS:
-            first = node.body[1] if ast.get_docstring(node) is not None else node.body[0]
+        place = slice(first_line(node) - 1, node.end_lineno)
+        if isinstance(node, ast.ImportFrom) and node.module in TASK_FILES:
+            names = [alias.name for alias in node.names if alias.name not in gone]
+            lines[place] = [import_line(node.module, names)]
+        elif isinstance(node, ast.FunctionDef) and node.name in gone:
+            lines[place] = []
+        elif isinstance(node, ast.FunctionDef):
+            body = node.body[1 if ast.get_docstring(node) is not None else 0]
             todo = f'    raise NotImplementedError("{node.name}")\n'
-            lines[first_line(first) - 1 : node.end_lineno] = [todo]
-        else:
-            lines[first_line(node) - 1 : node.end_lineno] = []
+            lines[first_line(body) - 1 : node.end_lineno] = [todo]
     return re.sub(r"\n{4,}", "\n\n\n", "".join(lines))
+
+
+def import_line(module: str, names: list[str]) -> str:
+    """Return the import of these names."""
+    line = f"from {module} import {', '.join(names)}\n"
+    if len(line) > 100:
+        line = f"from {module} import (\n" + "".join(f"    {name},\n" for name in names) + ")\n"
+    return line
+
+
+def own_functions(root: Path) -> set[str]:
+    """Return the functions of the task files that neither the assignment nor `report/` asks for."""
+    trees = [ast.parse((root / f"{name}.py").read_text("utf-8")) for name in TASK_FILES]
+    defined = {n.name for tree in trees for n in tree.body if isinstance(n, ast.FunctionDef)}
+    used = {
+        alias.name
+        for path in root.glob("report/*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module in TASK_FILES
+        for alias in node.names
+    }
+    return defined - FUNCTIONS.keys() - used
 
 
 def first_line(node: ast.stmt) -> int:
@@ -93,9 +119,10 @@ def starter_files(root: Path) -> dict[str, bytes]:
         if path.is_file()
     }
     files = {name: content for name, content in files.items() if name not in AUTHORS}
+    gone = own_functions(root)
     for name in TASK_FILES:
         source = (root / f"{name}.py").read_text("utf-8")
-        files[f"{name}.py"] = blank(source).encode()
+        files[f"{name}.py"] = blank(source, gone).encode()
     notebook = nbformat.read(root / NOTEBOOK, as_version=4)
     files[NOTEBOOK] = (nbformat.writes(blank_notebook(notebook)) + "\n").encode()
     files["README.md"] = (root / "course" / "student.md").read_bytes()
