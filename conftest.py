@@ -1,6 +1,6 @@
 """Make nbval compare all that a reader of the notebook sees, and end with the grade sheet.
 
-The rules are in tests/strict.py and tests/grades.py.
+The rules are in tests/strict.py; the rubric, its rows and the sheet are in course/.
 """
 
 import itertools
@@ -14,9 +14,10 @@ import pytest
 from nbval import plugin
 from nbval.plugin import IPyNbCell, IPyNbFile
 
+from course.grading import IS_SOLUTION
 from tests.strict import file_problems, merge_streams, output_differences
 
-pytest_plugins = ["tests.grades"]
+pytest_plugins = ["course.plugin"]
 ROOT = Path(__file__).resolve().parent
 
 
@@ -43,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
     """Collect the file's own test, and then its cells, which are compared even if asked lax."""
     self.compare_outputs = True
-    yield NotebookFile.from_parent(self, name="file")
+    if IS_SOLUTION:  # what its rules forbid is a student's own affair
+        yield NotebookFile.from_parent(self, name="file")
     yield from nbval_collect(self)
 
 

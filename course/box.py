@@ -99,12 +99,14 @@ def python_folders() -> list[Path]:
     return [folder for folder in sorted(folders) if not folder.is_relative_to("/usr")]
 
 
-def boxed(command: list[str], starter: Path, limits: Limits, *binds: str) -> list[str]:
-    """Return the command that runs another one in the box, in `INSIDE`, on a copy of a folder.
+def boxed(
+    command: list[str], folder: Path, limits: Limits, *binds: str
+) -> tuple[list[str], list[int]]:
+    """Return what runs a command in the box: another one, and file descriptors to pass to it.
 
     Args:
-        command: what to run.
-        starter: the folder.
+        command: what to run, in `INSIDE`, where the folder's files are.
+        folder: what to show; a single process sees it as it is, several can write to a copy.
         limits: for all that runs.
         binds: further options of bubblewrap.
     """
@@ -126,28 +128,29 @@ def boxed(command: list[str], starter: Path, limits: Limits, *binds: str) -> lis
     for name in OF_ETC:
         option += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     option += ["--proc", "/proc", "--dev", "/dev"]
-    for folder in ("/tmp", "/dev/shm", *([] if limits.alone else [INSIDE])):
-        option += ["--size", str(limits.files), "--tmpfs", folder]
-    for folder in map(str, python_folders()):
-        option += ["--ro-bind", folder, folder]
+    for place in ("/tmp", "/dev/shm", *([] if limits.alone else [INSIDE])):
+        option += ["--size", str(limits.files), "--tmpfs", place]
+    for python in map(str, python_folders()):
+        option += ["--ro-bind", python, python]
     place = INSIDE if limits.alone else "/starter"
-    option += ["--ro-bind", str(starter), place, *binds, "--chdir", INSIDE]
+    option += ["--ro-bind", str(folder), place, *binds, "--chdir", INSIDE]
     option += ["--remount-ro", "/dev", "--remount-ro", "/"]
     memory = limits.memory if limits.alone else limits.memory // 2
     limit = [f"--as={memory}", f"--fsize={limits.files}", f"--cpu={limits.seconds:.0f}"]
     limit += ["--nofile=1024", "--core=0", "--msgqueue=0", "--memlock=65536", "--nproc=4096"]
     copy = [] if limits.alone else ["sh", "-c", f'cp -r /starter/. {INSIDE} && exec "$@"', "sh"]
-    return ["bwrap", *option, "--", *copy, "prlimit", *limit, "--", *command]
+    program = seccomp(limits.alone)
+    descriptors = [passed(program)] if program else []
+    for descriptor in descriptors:
+        option += ["--seccomp", str(descriptor)]
+    return ["bwrap", *option, "--", *copy, "prlimit", *limit, "--", *command], descriptors
 
 
 def start(
     command: list[str], folder: Path, limits: Limits, *binds: str, **options: Any
 ) -> subprocess.Popen:
     """Start a command in the box (see `boxed`) with these options of Popen."""
-    boxed_command, descriptors = boxed(command, folder, limits, *binds), []
-    if program := seccomp(limits.alone):
-        descriptors = [passed(program)]
-        boxed_command[1:1] = ["--seccomp", str(descriptors[0])]
+    boxed_command, descriptors = boxed(command, folder, limits, *binds)
     try:
         return subprocess.Popen(boxed_command, pass_fds=descriptors, **options)
     finally:
@@ -178,9 +181,11 @@ def why_no_box() -> str | None:
 class Watch(threading.Thread):
     """Ends a process and all that it has started when it takes too much or too long."""
 
-    def __init__(self, process: subprocess.Popen, limits: Limits) -> None:
+    def __init__(
+        self, process: subprocess.Popen, limits: Limits, folder: Path | None = None
+    ) -> None:
         super().__init__(daemon=True)
-        self.process, self.limits = process, limits
+        self.process, self.limits, self.folder = process, limits, folder
         self.deadline = time.monotonic() + 600
         self.over = threading.Event()
         self.why: str | None = None  # it was ended
@@ -205,16 +210,20 @@ class Watch(threading.Thread):
             return f"starts {threads} processes and threads, expected {self.limits.threads} at most"
         if memory > self.limits.memory:
             return f"takes more than {self.limits.memory // MB} MB of memory"
+        if self.folder and sum(path.lstat().st_size for path in self.folder.iterdir()) > MB:
+            return "fills the folder of its sockets"
         return None
 
     def end(self) -> None:
-        """End everything; in a box it ends with the process itself."""
+        """End everything; the first process last, for it to see to what is left of the others."""
         self.over.set()
-        processes = family(self.process.pid)
-        self.process.kill()
-        for process in processes:
+        for process in reversed(family(self.process.pid)[1:]):
             with suppress(psutil.Error):
                 process.kill()
+        if self.process.args[0] == "bwrap":
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=2)
+        self.process.kill()
         self.process.wait()
 
 

@@ -12,6 +12,8 @@ from course.worker import encode
 PUBLIC_SEED = 2026
 PUBLIC = Path(__file__).with_name("public.json")  # the references for that seed
 
+IS_SOLUTION = PUBLIC.with_name("starter.py").exists()  # students have none
+
 
 class Result(NamedTuple):
     """What became of a row; `why` it has no points, if so."""
