@@ -16,12 +16,15 @@ from task2a import (
     cross_entropy_loss,
     forward,
     initialize_weights,
+    layer_errors,
+    softmax,
     uniform,
 )
-from utils import batch_loader, small_matrices, snap
+from utils import EXACT_BELOW, batch_loader, settled, small_matrices, snap
 
 VALIDATIONS_PER_EPOCH = 5
 PATIENCE = 50  # validations without improvement before training stops
+RESERVE = 4  # sums are looked at in one batch from one validation to the next
 
 Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]
 
@@ -89,7 +92,7 @@ def calculate_accuracy(targets: Array, outputs: Array) -> float:
 
 
 def evaluate(targets: Array, outputs: Array) -> tuple[float, float]:
-    """Return the mean cross entropy and the accuracy of outputs [N, K] for one-hot labels [N, K]."""
+    """Return mean cross entropy and accuracy of outputs [N, K] for one-hot labels [N, K]."""
     return cross_entropy_loss(targets, outputs), calculate_accuracy(targets, outputs)
 
 
@@ -101,24 +104,52 @@ def should_stop(val_losses: Sequence[float], patience: int = PATIENCE) -> bool:
 def descend(
     batches: Iterable[tuple[Array, Array]], ws: Weights, vs: Weights, experiment: Experiment
 ) -> tuple[Weights, Weights, Array, Array]:
-    """Update the weights once a batch.
+    """Update the weights once a batch, with all numbers that enter a product on the grid.
 
     Args:
-        batches: inputs [N, inputs] and one-hot labels [N, K] of each, at least one batch.
-        ws, vs: weights and velocities, one matrix per layer each.
+        batches: inputs [N, inputs] on the grid and one-hot labels [N, K] of each, one or more.
+        ws, vs: weights on the grid and velocities, one matrix per layer each.
         experiment: the settings.
     Returns:
         The new weights and velocities; and of all examples in these batches the labels and the
         outputs, [examples, K], those of a batch computed *before* its update.
+    Raises:
+        FloatingPointError: sums are, or are soon, too large to be exact.
     """
+    f = experiment.activation
+    on_grid = f._replace(function=lambda z: settled(f.function, z)[1])
     seen = []
     for x, y in batches:
-        values = forward(x, ws, experiment.activation)
-        gradients = [snap(g) for g in backward(y, values, ws, experiment.activation)]
+        values = forward(x, ws, on_grid, lambda z: settled(softmax, z)[0])
+        gradients = backward(y, values, ws, on_grid, snap)
         ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
+        ws = [snap(w, out=w) for w in ws]
         seen.append((y, values[-1]))
+    largest = largest_sum(values, layer_errors(y, values, ws, on_grid, snap), ws)
+    if not largest < EXACT_BELOW / RESERVE:
+        raise FloatingPointError(
+            f"{experiment.name}: sums reach {largest:,.0f}, expected less than "
+            f"{EXACT_BELOW / RESERVE:,.0f}: lower the learning rate {experiment.learning_rate}, "
+            "unless the inputs are too large or not finite"
+        )
     targets, outputs = (np.vstack(arrays) for arrays in zip(*seen, strict=True))
     return ws, vs, targets, outputs
+
+
+def largest_sum(values: list[Array], deltas: list[Array], ws: Weights) -> float:
+    """Return the largest sum of absolute terms in the products of `forward` and `backward`.
+
+    Args:
+        values: of every layer, as `forward` returns them.
+        deltas: of every layer, as `layer_errors` returns them.
+        ws: one matrix per layer.
+    """
+    inputs = values[:-1]
+    upwards = zip(inputs, ws, strict=True)
+    downwards = ((delta, w.T) for delta, w in zip(deltas[1:], ws[1:], strict=True))
+    gradients = ((x.T, delta) for x, delta in zip(inputs, deltas, strict=True))
+    products = chain(upwards, downwards, gradients)
+    return float(max((np.abs(a) @ np.abs(b)).max() for a, b in products))
 
 
 def train(
@@ -142,12 +173,12 @@ def train(
         on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
     Raises:
         ValueError: no epoch, no validation example, no such validation, an impossible batch size.
-        FloatingPointError: the loss is no longer a finite number.
+        FloatingPointError: sums are, or are soon, too large to be exact, as when it diverges.
     """
     if experiment.epochs < 1:
         raise ValueError(f"{experiment.name}: epochs is {experiment.epochs}, expected 1 or more")
-    if not len(X_val):
-        raise ValueError(f"X_val has shape {X_val.shape}, expected one example or more")
+    if not len(X_val) or not np.isfinite(X_val).all():
+        raise ValueError(f"X_val is {X_val}, expected one example or more, of finite numbers")
     batch_loader(X_train, Y_train, experiment.batch_size)  # says at once what is wrong with them
     steps_per_epoch = -(-len(X_train) // experiment.batch_size)
     stretch = max(1, steps_per_epoch // VALIDATIONS_PER_EPOCH)
@@ -156,35 +187,30 @@ def train(
     if strange := set(keep_at) - {0, *validations}:
         raise ValueError(f"keep_at names step {min(strange)}, expected multiples of {stretch}")
 
-    rng = np.random.default_rng(seed)
-    drawn = initialize_weights(experiment.neurons_per_layer, rng, experiment.draw, X_train.shape[1])
+    X_train = snap(X_train)
+    weights_rng, order_rng = np.random.default_rng(seed).spawn(2)
+    layers, num_inputs = experiment.neurons_per_layer, X_train.shape[1]
+    drawn = initialize_weights(layers, weights_rng, experiment.draw, num_inputs)
     ws = [snap(w) for w in drawn]
     vs = [np.zeros_like(w) for w in ws]
     kept = {0: ws} if 0 in keep_at else {}
     epochs = range(experiment.epochs)
-    orders = (batch_loader(X_train, Y_train, experiment.batch_size, rng) for _ in epochs)
+    orders = (batch_loader(X_train, Y_train, experiment.batch_size, order_rng) for _ in epochs)
     batches = chain.from_iterable(orders)
-    rows = []
+    rows, val_losses = [], []
     with small_matrices():
         for start, step in pairwise([0, *validations]):
             ws, vs, *seen = descend(islice(batches, step - start), ws, vs, experiment)
             outputs = forward(X_val, ws, experiment.activation)[-1]
             loss, accuracy = evaluate(Y_val, outputs)
-            if not np.isfinite(loss):
-                raise FloatingPointError(
-                    f"{experiment.name}: validation loss is {loss} after {step} steps, expected a "
-                    f"finite number: lower the learning rate {experiment.learning_rate}, unless "
-                    "the inputs are not finite"
-                )
             rows.append((step, *evaluate(*seen), loss, accuracy))
-            steps, train_loss, train_accuracy, val_loss, val_accuracy = np.array(rows).T
-            if loss < min(val_loss[:-1], default=np.inf):
+            val_losses.append(loss)
+            if np.argmin(val_losses) == len(val_losses) - 1:
                 best = ws
             if step in keep_at:
                 kept[step] = ws
             epoch = -(-step // steps_per_epoch)
             on_validation(epoch, loss=loss, accuracy=accuracy)
-            if should_stop(val_loss):
+            if should_stop(val_losses):
                 break
-    return Run(experiment, seed, epoch, steps, train_loss, train_accuracy, val_loss, val_accuracy,
-               best, ws, kept)
+    return Run(experiment, seed, epoch, *np.array(rows).T, best, ws, kept)

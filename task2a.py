@@ -140,11 +140,16 @@ def initialize_weights(
 
 
 def weighted_sums(x: Array, w: Array) -> Array:
-    """Return z = x w, by columns in memory, which is faster for many examples."""
-    return np.matmul(x, w, order="F")
+    """Return z = x w, by columns in memory for more examples than inputs, which is faster then."""
+    return np.matmul(x, w, order="F" if len(x) > len(w) else "C")
 
 
-def forward(X: Array, ws: Weights, activation: Activation = SIGMOID) -> list[Array]:
+def forward(
+    X: Array,
+    ws: Weights,
+    activation: Activation = SIGMOID,
+    output: Callable[[Array], Array] = softmax,
+) -> list[Array]:
     """Return the values of every layer: the input, the hidden activations, the probabilities.
 
     Args:
@@ -158,11 +163,20 @@ def forward(X: Array, ws: Weights, activation: Activation = SIGMOID) -> list[Arr
     values = [X]
     for w in hidden:
         values.append(activation.function(weighted_sums(values[-1], w)))
-    return [*values, softmax(weighted_sums(values[-1], last))]
+    return [*values, output(weighted_sums(values[-1], last))]
+
+
+def exact(values: Array) -> Array:
+    """Return the values as they are, where a training would round them."""
+    return values
 
 
 def layer_errors(
-    Y: Array, values: list[Array], ws: Weights, activation: Activation = SIGMOID
+    Y: Array,
+    values: list[Array],
+    ws: Weights,
+    activation: Activation = SIGMOID,
+    rounded: Callable[[Array], Array] = exact,
 ) -> list[Array]:
     """Return delta = dC/dz of every layer, where C is the mean cross entropy (Tasks 1a and 1b).
 
@@ -179,20 +193,24 @@ def layer_errors(
     *hidden, outputs = values[1:]
     if Y.shape != outputs.shape:
         raise ValueError(f"labels have shape {Y.shape}, expected {outputs.shape}: encode them")
-    deltas = [-(Y - outputs) / len(Y)]
+    deltas = [rounded(rounded(outputs - Y) / len(Y))]
     for a, w in zip(hidden[::-1], ws[:0:-1], strict=True):
-        deltas.append(activation.slope(a) * (deltas[-1] @ w.T))
+        deltas.append(rounded(activation.slope(a) * (deltas[-1] @ w.T)))
     return deltas[::-1]
 
 
 def backward(
-    Y: Array, values: list[Array], ws: Weights, activation: Activation = SIGMOID
+    Y: Array,
+    values: list[Array],
+    ws: Weights,
+    activation: Activation = SIGMOID,
+    rounded: Callable[[Array], Array] = exact,
 ) -> list[Array]:
     """Return dC/dw of the mean cross entropy C for every w in `ws`, of the same shapes.
 
     Args and errors are those of `layer_errors`.
     """
-    deltas = layer_errors(Y, values, ws, activation)
+    deltas = layer_errors(Y, values, ws, activation, rounded)
     return [x.T @ delta for x, delta in zip(values[:-1], deltas, strict=True)]
 
 

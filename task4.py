@@ -111,7 +111,7 @@ def saturation(X: Array, ws: Weights, activation: Activation) -> Array:
 
 
 def stuck_units(X: Array, ws: Weights, activation: Activation) -> Array:
-    """Return the share of each hidden layer's units `saturated` by all examples, [hidden layers]."""
+    """Return the share of each layer's units `saturated` by all examples, [hidden layers]."""
     return np.array([layer.all(axis=0).mean() for layer in saturated(X, ws, activation)])
 
 
