@@ -1,7 +1,8 @@
-"""The command line: `python -m course starter OUT.zip` and `python -m course public`."""
+"""The command line of a course's staff: make the starter, grade a hand-in, renew public.json."""
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,8 +18,23 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     starter = commands.add_parser("starter", help="make the zip that students get")
     starter.add_argument("out", type=Path, metavar="OUT.zip")
+    grade = commands.add_parser(
+        "grade", help="grade a hand-in; further options are those of pytest, as --seed=N"
+    )
+    grade.add_argument("file", type=Path, metavar="FILE.zip")
+    grade.add_argument("--grades", type=Path, metavar="FILE", help="write the sheet as JSON")
+    grade.add_argument("--no-notebook", action="store_true", help="grade the code only")
     commands.add_parser("public", help=f"renew {PUBLIC.name}, after changes of the rubric")
-    args = parser.parse_args(argv)
+    args, others = parser.parse_known_args(argv)
+    if args.command == "grade":
+        # with =, since pytest takes a file that stands alone for one of the project to be tested
+        options = [f"--hand-in={args.file.resolve()}", *others]
+        options += [f"--grades={args.grades.resolve()}"] if args.grades else []
+        options += [] if args.no_notebook else ["--nbval"]
+        command = [sys.executable, "-m", "pytest", "-q", "--no-header", *options]
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
+    if others:
+        parser.error(f"unknown arguments: {' '.join(others)}")
     try:
         if args.command == "starter":
             args.out.write_bytes(starter_zip(ROOT))

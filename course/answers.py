@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ class Patience(NamedTuple):
     total: float = 180
 
 
+PATIENCE = Patience()
+
+
 class Request(NamedTuple):
     """An expression to be evaluated on inputs, which are as JSON has them."""
 
@@ -44,7 +47,7 @@ class Answer(NamedTuple):
     error: str | None = None
 
 
-class Gone(Exception):
+class EndedError(Exception):
     """A worker has ended, and the reason why."""
 
 
@@ -55,7 +58,7 @@ class Worker:
         inside = Path(box.INSIDE) if boxed else folder
         script = inside / "course" / "worker.py" if boxed else WORKER
         command = [sys.executable, "-I", "-B", str(script), str(inside)]
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed with the worker
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
         start = box.start if boxed else box.start_unprotected
         self.process = start(command, folder, box.ROWS, **pipes)
@@ -64,10 +67,8 @@ class Worker:
         self.lines: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
 
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
+        """End it."""
         self.watch.end()
         self.errors.close()
 
@@ -94,7 +95,7 @@ class Worker:
         """Return the next line of JSON.
 
         Raises:
-            Gone: none came in that time, or none that is an object.
+            EndedError: none came in that time, or none that is an object.
         """
         self.watch.deadline = time.monotonic() + seconds
         why = None
@@ -107,7 +108,9 @@ class Worker:
         except (ValueError, RecursionError):
             pass
         self.watch.end()
-        raise Gone(why or self.watch.why or "ends or crashes the process, or answers too much")
+        raise EndedError(
+            why or self.watch.why or "ends or crashes the process, or answers too much"
+        )
 
     def load(self, skip: dict[str, str], patience: Patience) -> None:
         """Have it execute the task files but for some statements.
@@ -117,12 +120,12 @@ class Worker:
                 the worker ends is added.
             patience: for each of them.
         Raises:
-            Gone: it has ended.
+            EndedError: it has ended.
             RuntimeError: it did not even start.
         """
         try:
             self.receive(60)
-        except Gone as error:
+        except EndedError as error:
             self.errors.seek(0)
             said = self.errors.read(500).decode(errors="replace")
             raise RuntimeError(f"the process that grades does not start: {said}") from error
@@ -131,7 +134,7 @@ class Worker:
             self.send({"skip": skip, "setup": SETUP, "functions": FUNCTIONS | GIVEN})
             while "loaded" not in (message := self.receive(patience.statement)):
                 where = str(message.get("at"))[:40]
-        except Gone as error:
+        except EndedError as error:
             if where in skip:  # not that statement, but reading the file
                 where = where.partition(":")[0] + ":0"
             skip[where] = f"line {where.partition(':')[2]} {error}"
@@ -141,7 +144,7 @@ class Worker:
         """Return the answer to a request.
 
         Raises:
-            Gone: it has ended.
+            EndedError: it has ended.
         """
         self.send({"id": request.key, "expression": request.expression, "inputs": request.inputs})
         deadline = time.monotonic() + patience.row
@@ -152,7 +155,7 @@ class Worker:
 
 
 def ask_all(
-    folder: Path, requests: Iterable[Request], *, boxed: bool, patience: Patience = Patience()
+    folder: Path, requests: Iterable[Request], *, boxed: bool, patience: Patience = PATIENCE
 ) -> dict[str, Answer]:
     """Return the answers to all requests by their keys, whatever the task files do.
 
@@ -168,14 +171,14 @@ def ask_all(
     fatal: set[str] = set()
     end = time.monotonic() + patience.total
     while pending and time.monotonic() < end:
-        with suppress(Gone), Worker(folder, boxed=boxed) as worker:
+        with suppress(EndedError), closing(Worker(folder, boxed=boxed)) as worker:
             worker.load(skip, patience)
             while pending and time.monotonic() < end:
                 request = min(pending, key=lambda request: len(fatal & request.functions))
                 pending.remove(request)
                 try:
                     answers[request.key] = worker.ask(request, patience)
-                except Gone as error:
+                except EndedError as error:
                     answers[request.key] = Answer(error=str(error))
                     fatal |= request.functions
                     raise

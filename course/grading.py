@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from course.answers import Answer, Patience, Request, ask_all
+from course.answers import PATIENCE, Answer, Patience, Request, ask_all
 from course.judge import problem, reference
 from course.rubric import ROWS, Row, draw
 from course.worker import encode
@@ -79,7 +79,7 @@ def grade(
     expected: dict[str, Any],
     *,
     boxed: bool,
-    patience: Patience = Patience(),
+    patience: Patience = PATIENCE,
 ) -> list[Result]:
     """Return what became of every row.
 

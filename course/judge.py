@@ -61,7 +61,7 @@ def form(value: Any) -> str:
 def difference(found: Any, expected: Any, atol: float) -> str | None:
     """Return in what two values differ, if they do; one number may be an array of one."""
     if isinstance(expected, list):
-        if isinstance(found, np.ndarray) and not found.shape or len(found) != len(expected):
+        if (isinstance(found, np.ndarray) and not found.shape) or len(found) != len(expected):
             return f"is {form(found)}, expected {form(expected)}"
         for number, (one, other) in enumerate(zip(found, expected, strict=True)):
             if different := difference(one, other, atol):

@@ -7,6 +7,7 @@ A task file is executed statement by statement, so that one that fails costs its
 """
 
 import __future__
+
 import ast
 import importlib.abc
 import importlib.util
@@ -102,7 +103,9 @@ def defined_names(text: str) -> list[str]:
         return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
-    return [n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    return [
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    ]
 
 
 class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -133,9 +136,9 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return
         try:
             source = importlib.util.decode_source((self.folder / file).read_bytes())
-        except (OSError, SyntaxError, ValueError) as error:
-            module.__getattr__ = lambda attribute: missing(attribute) and Broken(
-                f"{file} cannot be read ({describe(error)})"
+        except (OSError, SyntaxError, ValueError):
+            module.__getattr__ = lambda attribute: (
+                missing(attribute) and Broken(f"{file} cannot be read ({describe(error)})")
             )
             return
         for line, text, code in statements(source):
