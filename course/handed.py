@@ -49,9 +49,7 @@ def read_entries(file: zipfile.ZipFile) -> HandIn:
         depths = Counter(len(folder.parts) for folder in folders)
         if depths[len(folders[0].parts)] > 1:
             return HandIn({}, None, [f"has task files in {len(folders)} folders, expected one"])
-        notes.append(
-            f"of {len(folders)} folders with task files or notebooks, the upper one counts"
-        )
+        notes.append(f"of {len(folders)} folders with such files, only the uppermost counts")
     contents: dict[str, bytes] = {}
     for entry, place in ours.items():
         if place.parent == folders[0]:

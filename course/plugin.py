@@ -197,9 +197,9 @@ def final(reports: list[Any], name: str) -> dict[str, Any]:
     """Return of each test with a user property of this name the report that decides."""
     decisive: dict[str, Any] = {}
     for report in reports:
-        if any(name == key for key, _ in getattr(report, "user_properties", ())):
-            if report.when == "call" or not report.passed:
-                decisive.setdefault(report.nodeid, report)
+        has = any(name == key for key, _ in getattr(report, "user_properties", ()))
+        if has and (report.when == "call" or not report.passed):
+            decisive.setdefault(report.nodeid, report)
     return decisive
 
 

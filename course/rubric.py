@@ -7,7 +7,9 @@ process of its own, and the values are compared. Its names are the functions of 
 
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,7 +69,7 @@ class Row(NamedTuple):
     hint: str
     function: str  # whose row it is
     needs: str = ""  # other functions of the hand-in that it may use
-    given: dict[str, str] = {}  # inputs that the solution makes, by expressions
+    given: Mapping[str, str] = MappingProxyType({})  # inputs that the solution makes
     judge: str = "equal"  # a function of judge.py
     atol: float = ATOL
 
@@ -270,7 +272,7 @@ TASKS = sorted({row.task for row in ROWS} | PROSE.keys())
 
 def layers(rng: np.random.Generator, *sizes: int) -> list[np.ndarray]:
     """Draw the weights of a network of these sizes."""
-    return [rng.normal(0, 0.6, shape) for shape in zip(sizes, sizes[1:], strict=False)]
+    return [rng.normal(0, 0.6, shape) for shape in pairwise(sizes)]
 
 
 def inputs(rng: np.random.Generator, count: int, size: int = 6) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Evaluate expressions on the functions of a folder's task files: runs beside them, decides nothing.
+"""Evaluate expressions on the functions of task files: runs beside them, and decides nothing.
 
 `python -I worker.py FOLDER`, told what to do by lines of JSON on stdin, answers by lines of JSON on
 stdout. Whatever a task file does, here or to this process, only those lines come out.
@@ -103,9 +103,8 @@ def defined_names(text: str) -> list[str]:
         return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
-    return [
-        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-    ]
+    names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
 class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -123,31 +122,30 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Execute what can be, and let the other names say what happened to them."""
-        name, file = module.__name__, f"{module.__name__}.py"
+        file = f"{module.__name__}.py"
         module.__file__ = str(self.folder / file)
+        source, why_not = self.source(file)
 
-        def missing(attribute: str) -> Broken:
-            if attribute.startswith("__"):
-                raise AttributeError(attribute)
-            return Broken(f"{file} defines no {attribute}")
+        def missing(name: str) -> Broken:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return Broken(f"{name} is missing: {why_not or f'{file} does not define it'}")
 
         module.__getattr__ = missing
-        if self.told_to_skip(file, 0):
-            return
-        try:
-            source = importlib.util.decode_source((self.folder / file).read_bytes())
-        except (OSError, SyntaxError, ValueError):
-            module.__getattr__ = lambda attribute: (
-                missing(attribute) and Broken(f"{file} cannot be read ({describe(error)})")
-            )
-            return
         for line, text, code in statements(source):
-            why = self.told_to_skip(file, line)
-            if not why:
-                why = self.execute(code, module)
+            why = self.told_to_skip(file, line) or self.execute(code, module)
             if why:
-                for lost in defined_names(text):
-                    vars(module)[lost] = Broken(f"{lost} of {name}.py is missing: {why}")
+                for name in defined_names(text):
+                    vars(module)[name] = Broken(f"{name} is missing: {file}: {why}")
+
+    def source(self, file: str) -> tuple[str, str]:
+        """Return the text of a file, or why it cannot be read."""
+        if why := self.told_to_skip(file, 0):
+            return "", f"{file}: {why}"
+        try:
+            return importlib.util.decode_source((self.folder / file).read_bytes()), ""
+        except (OSError, SyntaxError, ValueError) as error:
+            return "", f"{file} cannot be read ({describe(error)})"
 
     def told_to_skip(self, file: str, line: int) -> str | None:
         """Say where we are, and return why not to go on, if it is known."""
