@@ -37,7 +37,8 @@ class Request(NamedTuple):
     key: str
     expression: str
     inputs: dict[str, Any]
-    functions: frozenset[str]  # that it may use
+    function: str = ""  # that it is about
+    functions: frozenset[str] = frozenset()  # that it may use, this one included
 
 
 class Answer(NamedTuple):
@@ -159,28 +160,37 @@ def ask_all(
 ) -> dict[str, Answer]:
     """Return the answers to all requests by their keys, whatever the task files do.
 
+    Requests that may use few functions come first, so that it is known which one it was when the
+    process takes too long, or ends. What may use that one, too, is not asked then.
+
     Args:
         folder: of the task files.
-        requests: of different keys. Those that may use a function which took too long, or ended
-            the process, come last.
+        requests: of different keys.
         boxed: whether to run the files in the box.
         patience: how long to wait.
     """
-    pending, answers = list(requests), {}
+    pending = sorted(requests, key=lambda request: len(request.functions))
+    answers: dict[str, Answer] = {}
     skip: dict[str, str] = {}
-    fatal: set[str] = set()
+    sound: set[str] = set()  # functions that have answered
+    fatal: dict[str, str] = {}  # functions that have not, and why
     end = time.monotonic() + patience.total
     while pending and time.monotonic() < end:
         with suppress(EndedError), closing(Worker(folder, boxed=boxed)) as worker:
             worker.load(skip, patience)
             while pending and time.monotonic() < end:
-                request = min(pending, key=lambda request: len(fatal & request.functions))
-                pending.remove(request)
+                request = pending.pop(0)
+                if known := sorted(fatal.keys() & request.functions):
+                    why = f"not asked, since it may use {known[0]}, which {fatal[known[0]]}"
+                    answers[request.key] = Answer(error=why)
+                    continue
                 try:
                     answers[request.key] = worker.ask(request, patience)
+                    sound.add(request.function)
                 except EndedError as error:
-                    answers[request.key] = Answer(error=str(error))
-                    fatal |= request.functions
+                    answers[request.key] = Answer(error=f"{request.function} {error}")
+                    if request.function not in sound:
+                        fatal[request.function] = str(error)
                     raise
     late = Answer(error=f"not asked: the {patience.total:g} seconds of a hand-in were over")
     return answers | {request.key: late for request in pending}

@@ -34,7 +34,7 @@ def references(root: Path, seed: int) -> dict[str, Any]:
         RuntimeError: the solution has no value for a row.
     """
     givens = [
-        Request(f"{key(row)}/{name}", expression, encoded(row, seed), frozenset())
+        Request(f"{key(row)}/{name}", expression, encoded(row, seed))
         for row in ROWS
         for name, expression in row.given.items()
     ]
@@ -67,7 +67,11 @@ def requests(seed: int, given: dict[str, dict[str, Any]]) -> list[Request]:
     """Return a request for each row; `given` are the inputs that the solution made."""
     return [
         Request(
-            key(row), row.expression, encoded(row, seed) | given[key(row)], frozenset(row.functions)
+            key(row),
+            row.expression,
+            encoded(row, seed) | given[key(row)],
+            row.function,
+            frozenset(row.functions),
         )
         for row in ROWS
     ]

@@ -58,6 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--hand-in needs the course's solution, and here is a starter")
     if config.getoption("numprocesses", None):
         raise pytest.UsageError("--hand-in is graded in one process, omit -n")
+    seed = config.getoption("--seed")
+    if seed == PUBLIC_SEED:
+        raise pytest.UsageError(f"--seed is {seed}, which students have: take another one")
     why = box.why_no_box()
     if why and not config.getoption("--trust"):
         raise pytest.UsageError(f"{why}. With --trust there is no box: {box.UNPROTECTED}")
@@ -74,7 +77,6 @@ def pytest_configure(config: pytest.Config) -> None:
     notebook = folder / ("files" if why else "") / NOTEBOOK if handed.notebook else None
     if notebook:
         nbformat.write(handed.notebook, notebook)
-    seed = config.getoption("--seed")
     notes = handed.notes + ([f"graded without a box, since {why}"] if why else [])
     config.stash[GRADED] = Graded(
         folder / "files",
