@@ -152,6 +152,19 @@ def largest_sum(values: list[Array], deltas: list[Array], ws: Weights) -> float:
     return float(max((np.abs(a) @ np.abs(b)).max() for a, b in products))
 
 
+def start(
+    experiment: Experiment, num_inputs: int, seed: int
+) -> tuple[Weights, Weights, np.random.Generator]:
+    """Return initial weights on the grid, velocities of zero, and what draws the order of examples.
+
+    Weights and order are drawn by two generators, so that experiments of one seed share the order.
+    """
+    weights_rng, order_rng = np.random.default_rng(seed).spawn(2)
+    layers = experiment.neurons_per_layer
+    ws = [snap(w) for w in initialize_weights(layers, weights_rng, experiment.draw, num_inputs)]
+    return ws, [np.zeros_like(w) for w in ws], order_rng
+
+
 def train(
     experiment: Experiment,
     X_train: Array,
@@ -188,19 +201,15 @@ def train(
         raise ValueError(f"keep_at names step {min(strange)}, expected multiples of {stretch}")
 
     X_train = snap(X_train)
-    weights_rng, order_rng = np.random.default_rng(seed).spawn(2)
-    layers, num_inputs = experiment.neurons_per_layer, X_train.shape[1]
-    drawn = initialize_weights(layers, weights_rng, experiment.draw, num_inputs)
-    ws = [snap(w) for w in drawn]
-    vs = [np.zeros_like(w) for w in ws]
+    ws, vs, order_rng = start(experiment, X_train.shape[1], seed)
     kept = {0: ws} if 0 in keep_at else {}
     epochs = range(experiment.epochs)
     orders = (batch_loader(X_train, Y_train, experiment.batch_size, order_rng) for _ in epochs)
     batches = chain.from_iterable(orders)
     rows, val_losses = [], []
     with small_matrices():
-        for start, step in pairwise([0, *validations]):
-            ws, vs, *seen = descend(islice(batches, step - start), ws, vs, experiment)
+        for done, step in pairwise([0, *validations]):
+            ws, vs, *seen = descend(islice(batches, step - done), ws, vs, experiment)
             outputs = forward(X_val, ws, experiment.activation)[-1]
             loss, accuracy = evaluate(Y_val, outputs)
             rows.append((step, *evaluate(*seen), loss, accuracy))

@@ -1,10 +1,11 @@
 """Task 4: other topologies, their parameter counts, ReLU, and what happens layer by layer."""
 
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 
+from task2 import Experiment, descend, start
 from task2a import (
     NUM_CLASSES,
     Activation,
@@ -17,6 +18,7 @@ from task2a import (
     initialize_weights,
 )
 from task3 import TASK_3C
+from utils import batch_loader, snap
 
 SATURATED = 0.1  # of the steepest slope
 
@@ -46,6 +48,12 @@ def largest_width(budget: int, hidden_layers: int, *, bias_in_every_layer: bool 
     if width == 1:
         raise ValueError(f"budget is {budget}, expected {parameters} parameters or more")
     return width - 1
+
+
+def within_budget(hidden_layers: int) -> tuple[int, ...]:
+    """Return the widths of equal hidden layers and the output, with Task 3's parameters or less."""
+    width = largest_width(network_size(TASK_3C.neurons_per_layer), hidden_layers)
+    return (*[width] * hidden_layers, NUM_CLASSES)
 
 
 def relu(z: Array) -> Array:
@@ -113,6 +121,20 @@ def saturation(X: Array, ws: Weights, activation: Activation) -> Array:
 def stuck_units(X: Array, ws: Weights, activation: Activation) -> Array:
     """Return the share of each layer's units `saturated` by all examples, [hidden layers]."""
     return np.array([layer.all(axis=0).mean() for layer in saturated(X, ws, activation)])
+
+
+def first_steps(experiment: Experiment, X: Array, Y: Array, seed: int, steps: int) -> Weights:
+    """Return the weights after the first steps of a training, at most those of an epoch.
+
+    Args:
+        experiment, seed: of the training.
+        X: its inputs [N, inputs].
+        Y: its one-hot labels [N, K].
+        steps: how many.
+    """
+    ws, vs, order_rng = start(experiment, X.shape[1], seed)
+    batches = islice(batch_loader(X, Y, experiment.batch_size, order_rng), steps)
+    return descend(((snap(x), y) for x, y in batches), ws, vs, experiment)[0]
 
 
 def loss_along_gradient(

@@ -23,7 +23,7 @@ FUNCTIONS = {  # what the assignment asks for, and where
         "task2": "gradient_descent calculate_accuracy evaluate should_stop descend train",
         "task3": "fan_in_normal improved_sigmoid improved_sigmoid_slope momentum",
         "task4": """network_size largest_width relu relu_slope gradient_rms activation_std
-            saturation""",
+            saturated saturation""",
     }.items()
     for name in names.split()
 }
@@ -260,9 +260,12 @@ ROWS = [
     Row("4e", 1, "activations by layer", f"activation_std(X, ws4, {SOFTPLUS})",
         "hidden layers only; over the examples first, then the mean over the units",
         "activation_std", "forward softmax"),
-    Row("4e", 1, "saturation by layer", "saturation(8 * X, ws4, IMPROVED_SIGMOID)",
-        "hidden layers only; the share of activations where the slope is small", "saturation",
+    Row("4e", 0.5, "saturated activations", "saturated(8 * X, ws4, IMPROVED_SIGMOID)",
+        "hidden layers only; true where the slope is below a tenth of the steepest", "saturated",
         "forward softmax improved_sigmoid improved_sigmoid_slope"),
+    Row("4e", 0.5, "saturation by layer", "saturation(8 * X, ws4, IMPROVED_SIGMOID)",
+        "hidden layers only; the share of their activations that are saturated", "saturation",
+        "saturated forward softmax improved_sigmoid improved_sigmoid_slope"),
 
     Row("4f", 1, "ReLU", "relu(z)", "elementwise, of the shape of z", "relu"),
     Row("4f", 1, "slope of ReLU", "relu_slope(np.maximum(0, z - 0.5))",

@@ -1,0 +1,143 @@
+"""Answers that rest on facts, and the tables that show them."""
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from IPython.display import Markdown
+
+from report.measures import Measures, in_words, separation
+
+ARROWS = {-1: "▼", 0: "≈", 1: "▲"}
+
+
+def chance_of_separation(runs: int) -> float:
+    """Return how often as many equal runs on each side would separate completely by chance."""
+    return 2 / comb(2 * runs, runs)
+
+
+class Fact(NamedTuple):
+    """What an answer rests on: a claim in words, and whether what was measured bears it out."""
+
+    claim: str
+    holds: bool
+
+
+def lower(measured: Measures, new: str, old: str, measure: str) -> Fact:
+    """Claim that every run of one experiment is below every run of another in a measure."""
+    claim = f"{measure} of every run of {new} is below that of every run of {old}"
+    return Fact(claim, separation(measured[new][measure], measured[old][measure]) == -1)
+
+
+def higher(measured: Measures, new: str, old: str, measure: str) -> Fact:
+    """Claim that every run of one experiment is above every run of another in a measure."""
+    claim = f"{measure} of every run of {new} is above that of every run of {old}"
+    return Fact(claim, separation(measured[new][measure], measured[old][measure]) == 1)
+
+
+def alike(measured: Measures, new: str, old: str, measure: str) -> Fact:
+    """Claim that the runs of two experiments overlap in a measure."""
+    claim = f"{measure} of the runs of {new} and {old} overlap"
+    return Fact(claim, separation(measured[new][measure], measured[old][measure]) == 0)
+
+
+def answer(sentence: str, *facts: Fact) -> Markdown:
+    """Return an answer in words, all of whose facts hold.
+
+    Raises:
+        ValueError: no facts are given.
+        AssertionError: a fact does not hold; names each of them.
+    """
+    if not facts:
+        raise ValueError(f"the answer {sentence!r} rests on no fact, expected at least one")
+    if wrong := [fact.claim for fact in facts if not fact.holds]:
+        raise AssertionError(f"not so: {'; '.join(wrong)}. Write an answer that holds")
+    return Markdown(f"**Answer.** {sentence}")
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
+    """Return a Markdown table: the first column is text, the others are aligned as numbers."""
+    columns = zip(header, *rows, strict=True)
+    text, *numbers = (max(len(str(cell)) for cell in column) for column in columns)
+    # pandoc, on its way to LaTeX, takes the widths of columns from these dashes; text may wrap
+    dashes = ["-" * max(3, text // 2), *("-" * max(2, number) + ":" for number in numbers)]
+    lines = [header, dashes, *rows]
+    return Markdown("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
+
+
+def measures_table(
+    measured: Measures, columns: Sequence[str], names: Mapping[str, str] | None = None
+) -> Markdown:
+    """Return a table with the mean and, over several seeds, the standard deviation.
+
+    Args:
+        measured: values by experiment and measure.
+        columns: which measures to show.
+        names: what to call which experiments; by default all, by their names.
+    """
+    names = names or {name: name for name in measured}
+    rows = [
+        [text, *(in_words(measured[name][column]) for column in columns)]
+        for name, text in names.items()
+    ]
+    return table(["network", *columns], rows)
+
+
+def change(new: npt.NDArray, old: npt.NDArray) -> str:
+    """Return both means, with an arrow where the runs separate completely."""
+    before, after = (in_words(np.mean(values, keepdims=True), 3) for values in (old, new))
+    return f"{before} → {after} {ARROWS[separation(new, old)]}"
+
+
+def changes_table(
+    measured: Measures, pairs: Sequence[tuple[str, str]], columns: Sequence[str]
+) -> Markdown:
+    """Return a table of how each measure changes, a row a pair (experiment, baseline)."""
+    rows = [
+        [f"{old} → {new}", *(change(measured[new][m], measured[old][m]) for m in columns)]
+        for new, old in pairs
+    ]
+    return table(["from → to", *columns], rows)
+
+
+class Finding(NamedTuple):
+    """A line of the findings: what was found, and the comparison that shows it first."""
+
+    task: str
+    sentence: str
+    new: str
+    old: str
+    measure: str
+    arrow: str
+
+
+def findings_table(measured: Measures, findings: Sequence[Finding]) -> Markdown:
+    """Return a table of findings, each with its primary measure.
+
+    Raises:
+        AssertionError: a measure does not change as its finding says.
+    """
+    rows = []
+    for task, sentence, new, old, measure, arrow in findings:
+        numbers = change(measured[new][measure], measured[old][measure])
+        if not numbers.endswith(arrow):
+            raise AssertionError(f"Task {task}: {measure} is {numbers}, expected {arrow}")
+        rows.append([f"{task}: {sentence}", measure, numbers])
+    return table(["finding", "shown by", "from → to"], rows)
+
+
+def source(*functions: Callable) -> None:
+    """Print functions as they stand in their files, without docstrings and annotations."""
+    texts = []
+    for function in functions:
+        text = inspect.getsource(function)
+        node = ast.parse(text).body[0]
+        body = node.body[1:] if ast.get_docstring(node) else node.body
+        lines = text.splitlines()[body[0].lineno - 1 : body[-1].end_lineno]
+        names = ", ".join(argument.arg for argument in node.args.args)
+        texts.append("\n".join([f"def {node.name}({names}):", *lines]))
+    print("\n\n".join(texts))

@@ -1,0 +1,330 @@
+"""Figures: what is plotted, and how it is displayed the same on every machine."""
+
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import typst
+from IPython.display import Markdown, display
+
+# a first import may take long to list the fonts, and would say so in an output of the notebook
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+from matplotlib import style  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator  # noqa: E402
+
+from report.measures import labels  # noqa: E402
+from task2 import Run  # noqa: E402
+from task2a import Activation, Array  # noqa: E402
+
+STYLE = [
+    "default",  # whatever the user's matplotlibrc says
+    {
+        "axes.grid": True,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlesize": 9,
+        "font.size": 9,
+        "grid.alpha": 0.3,
+        "legend.frameon": False,
+        "lines.linewidth": 1.4,
+        "svg.hashsalt": "assignment2",  # the same identifiers in every run
+    },
+]
+# by an experiment's place in its figure; told apart without colour, too
+LINES = (
+    ("black", "-"),
+    ("#E69F00", "--"),
+    ("#0072B2", "-."),
+    ("#CC79A7", ":"),
+    ("#117733", (0, (6, 2, 1, 2, 1, 2))),
+    ("#661100", (0, (1, 1))),
+)
+LOSS = "cross entropy per example [nats]"
+STEPS = "gradient steps"
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: object):
+    """Return a figure of a size in inches, and its axes [rows, columns]."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def legend_below(figure: Figure, ax: Axes, columns: int) -> None:
+    """Put the legend of one of the axes below the whole figure."""
+    handles, texts = ax.get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns, handlelength=3)
+
+
+def set_plain_log(ax: Axes) -> None:
+    """Make the vertical axis logarithmic, with plain numbers at it."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    few, many = (1, 2, 5), (1, 1.5, 2, 3, 5, 7)  # ticks a decade
+    ax.yaxis.set_major_locator(LogLocator(subs=many if high < 20 * low else few))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def set_steps(ax: Axes) -> None:
+    """Count gradient steps along the horizontal axis."""
+    ax.set_xlabel(STEPS)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.xaxis.set_major_formatter("{x:,.0f}")
+
+
+def curve(run: Run, measure: str) -> Array:
+    """Return one of a run's curves [validations]; an error rate is one minus the accuracy."""
+    name = measure.replace("error", "accuracy")
+    values = getattr(run, name)
+    return np.round(values if name == measure else 1 - values, 6)
+
+
+def plot_band(
+    ax: Axes, runs: Sequence[Run], measure: str, line: tuple[str, object], label: str
+) -> None:
+    """Plot the mean and the range of one curve over the seeds, up to where the first run stops.
+
+    Of a validation loss, a dot marks the least one of each run.
+    """
+    color, dash = line
+    length = min(len(run.steps) for run in runs)
+    values = np.array([curve(run, measure)[:length] for run in runs])
+    steps = runs[0].steps[:length]
+    ax.plot(steps, values.mean(axis=0), color=color, linestyle=dash, label=label)
+    ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
+    if measure == "val_loss":
+        best = [(run.steps[run.best], curve(run, measure)[run.best]) for run in runs]
+        ax.plot(*zip(*best, strict=True), "o", color=color, ms=3.5, mec="white", mew=0.6, zorder=3)
+
+
+def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
+    """Plot loss and error rate of training and validation against the gradient steps.
+
+    Args:
+        runs: of each experiment, one a seed.
+        names: which of the experiments, all of them by default. One of them gets its training and
+            validation into one panel, several of them get a panel each.
+    """
+    chosen = {name: runs[name] for name in names or runs}
+    texts = labels([of_one[0].experiment for of_one in chosen.values()])
+    lines = dict(zip(chosen, LINES, strict=False))
+    with style.context(STYLE):
+        if len(chosen) == 1:
+            figure, axes = new_figure(7, 3, columns=2)
+            for ax, measure in zip(axes[0], ("loss", "error"), strict=True):
+                for split, line in zip(("train", "val"), LINES, strict=False):
+                    word = {"train": "training", "val": "validation"}[split]
+                    for of_one in chosen.values():
+                        plot_band(ax, of_one, f"{split}_{measure}", line, word)
+        else:
+            figure, axes = new_figure(7, 5, rows=2, columns=2, sharex=True, sharey="row")
+            for row, measure in zip(axes, ("loss", "error"), strict=True):
+                for ax, split in zip(row, ("train", "val"), strict=True):
+                    for name, of_one in chosen.items():
+                        plot_band(ax, of_one, f"{split}_{measure}", lines[name], texts[name])
+            for ax, title in zip(axes[0], ("training", "validation"), strict=True):
+                ax.set_title(title)
+        for ax in axes.flat:
+            set_plain_log(ax)
+        for ax in axes[-1]:
+            set_steps(ax)
+        loss, error = (axes[0, 0], axes[-1, 0]) if len(axes) > 1 else axes[0]
+        loss.set_ylabel(LOSS)
+        error.set_ylabel("error rate (1 - accuracy)")
+        legend_below(figure, loss, 2)
+    return figure
+
+
+def plot_activations(activations: Sequence[Activation]) -> Figure:
+    """Plot activations, and their slopes, against the weighted sum."""
+    z = np.linspace(-4, 4, 161)
+    with style.context(STYLE):
+        figure, axes = new_figure(7, 2.6, columns=2)
+        for (color, dash), f in zip(LINES, activations, strict=False):
+            a = f.function(z)
+            axes[0, 0].plot(z, np.round(a, 6), c=color, ls=dash, label=f.name)
+            axes[0, 1].plot(z, np.round(f.slope(a), 6), c=color, ls=dash)
+        axes[0, 0].set(xlabel="weighted sum z", ylabel="activation f(z)")
+        axes[0, 1].set(xlabel="weighted sum z", ylabel="slope f'(z)")
+        legend_below(figure, axes[0, 0], len(activations))
+    return figure
+
+
+def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure:
+    """Plot statistics by layer: a row a statistic, a column a network, a line a moment of training.
+
+    Args:
+        rows: values [layers] by statistic, network and moment; gaps are where a network has none.
+            A statistic whose name begins with "share" has a linear axis from 0 to 1.
+    """
+    networks = list(next(iter(rows.values())))
+    with style.context(STYLE):
+        height = 1.9 * len(rows) + 0.5
+        figure, axes = new_figure(7, height, len(rows), len(networks), sharex=True, sharey="row")
+        for line, (statistic, columns) in zip(axes, rows.items(), strict=True):
+            for ax, moments in zip(line, columns.values(), strict=True):
+                shades = np.linspace(0.72, 0, len(moments))
+                for (moment, values), mark, shade in zip(
+                    moments.items(), "os^D", shades, strict=False
+                ):
+                    layers = np.arange(1, len(values) + 1)
+                    shown = np.round(values, 12)
+                    ax.plot(layers, shown, f"{mark}-", ms=3.5, c=str(shade), label=moment)
+            if statistic.startswith("share"):
+                line[0].set_ylim(-0.03, 1.03)
+            else:
+                line[0].set_yscale("log")
+            line[0].set_ylabel(statistic)
+        for ax, name in zip(axes[0], networks, strict=True):
+            ax.set_title(name)
+        for ax in axes[-1]:
+            ax.set_xlabel("layer")
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        legend_below(figure, axes[0, 0], 4)
+    return figure
+
+
+def plot_against(
+    panels: Mapping[str, Mapping[str, Mapping[float, Array]]], xlabel: str, ylabel: str = LOSS
+) -> Figure:
+    """Plot mean and range over seeds against a number, both axes logarithmic.
+
+    Args:
+        panels: values [seeds] by panel, line and number.
+        xlabel: what the number is.
+        ylabel: what the values are.
+    """
+    with style.context(STYLE):
+        figure, axes = new_figure(7, 3, columns=len(panels), sharey=True)
+        for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
+            for (color, dash), mark, (name, points) in zip(
+                LINES, "os^Dv*", lines.items(), strict=False
+            ):
+                numbers, values = list(points), np.round(list(points.values()), 6)
+                look = {"color": color, "linestyle": dash, "marker": mark, "ms": 3.5}
+                ax.plot(numbers, values.mean(axis=1), label=name, **look)
+                low, high = values.min(axis=1), values.max(axis=1)
+                ax.fill_between(numbers, low, high, color=color, alpha=0.2, lw=0)
+            ax.set_xscale("log")
+            ax.set(title=title, xlabel=xlabel)
+            ticks = sorted({number for points in lines.values() for number in points})
+            ax.xaxis.set_major_locator(FixedLocator(ticks))
+            ax.xaxis.set_minor_locator(NullLocator())
+            ax.xaxis.set_major_formatter("{x:g}")
+        set_plain_log(axes[0, 0])
+        axes[0, 0].set_ylabel(ylabel)
+        legend_below(figure, axes[0, 0], 4)
+    return figure
+
+
+def plot_network(sizes: Sequence[str], symbols: Sequence[str]) -> Figure:
+    """Draw a network of three layers with its indices.
+
+    Args:
+        sizes: what stands below each layer.
+        symbols: TeX of what a unit of each layer holds.
+    """
+    with style.context([*STYLE, {"axes.grid": False}]):
+        figure, axes = new_figure(5, 2.1)
+        ax = axes[0, 0]
+        ax.set_axis_off()
+        units = [np.linspace(-1, 1, n) for n in (5, 4, 3)]
+        for column, (left, right) in enumerate(pairwise(units)):
+            for y in left:
+                for target in right:
+                    ax.plot((column, column + 1), (y, target), c="0.8", lw=0.7, zorder=1)
+        for column, (ys, size, symbol) in enumerate(zip(units, sizes, symbols, strict=True)):
+            ax.scatter([column] * len(ys), ys, s=230, c="white", ec="black", zorder=2)
+            ax.text(column, ys[0], symbol, ha="center", va="center", fontsize=8)
+            ax.text(column, -1.45, size, ha="center", va="center")
+        for column, weight in enumerate(("$w_{ji}$", "$w_{kj}$")):
+            ax.text(column + 0.5, 1.1, weight, ha="center")
+        ax.set(xlim=(-0.4, 2.4), ylim=(-1.7, 1.4))
+    return figure
+
+
+def plot_images(images: npt.NDArray, titles: Sequence[str], columns: int = 8) -> Figure:
+    """Plot images [N, 784] under their titles: black is zero, or grey where values are negative."""
+    with style.context(STYLE):
+        rows = -(-len(images) // columns)
+        figure, axes = new_figure(7, 1.05 * rows, rows, columns)
+        for ax in axes.flat:
+            ax.set_axis_off()
+        for ax, image, title in zip(axes.flat, images, titles, strict=False):
+            limit = np.abs(image).max()
+            lowest = -limit if (image < 0).any() else 0
+            ax.imshow(np.round(image, 4).reshape(28, 28), cmap="gray", vmin=lowest, vmax=limit)
+            ax.set_title(title, fontsize=7)
+    return figure
+
+
+def plot_confusion(counts: npt.NDArray[np.int64]) -> Figure:
+    """Plot how often class k (row) was wrongly taken for class l (column), [K, K]."""
+    with style.context([*STYLE, {"axes.grid": False}]):
+        figure, axes = new_figure(4.2, 3.4)
+        ax = axes[0, 0]
+        wrong = counts * (1 - np.eye(len(counts), dtype=int))
+        ax.pcolormesh(wrong, cmap="Greys", vmax=2 * wrong.max())
+        for (row, column), number in np.ndenumerate(wrong):
+            text = number if row != column else "-"
+            ax.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7)
+        ticks = np.arange(len(counts))
+        ax.set_xticks(ticks + 0.5, ticks)
+        ax.set_yticks(ticks + 0.5, ticks)
+        ax.set(xlabel="taken for", ylabel="true class")
+        ax.invert_yaxis()
+    return figure
+
+
+# matplotlib's own PDF would hold ten digits of every place, more than all machines agree on
+SVG_PAGE = b"""
+#set document(date: none)
+#set page(width: auto, height: auto, margin: 0pt)
+#image(bytes(sys.inputs.svg))
+"""
+
+
+def settle_layout(figure: Figure) -> None:
+    """Fix the layout of a figure, at rounded places.
+
+    Sizes of texts are multiples of a 64th, so the places found for the axes are often ties of the
+    digits that an SVG has, of which the last bit of some sum would decide.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for ax in figure.axes:
+        ax.set_position(np.round(ax.get_position().bounds, 4))
+
+
+def show(figure: Figure, number: int, caption: str, alt: str = "", vector: bool = True) -> None:
+    """Display a figure and its caption: as SVG, as PDF for LaTeX, as PNG for all other viewers.
+
+    Args:
+        figure: what a plot function returned.
+        number: of the figure in the report.
+        caption: what it shows.
+        alt: what is drawn, for who cannot see it; the caption by default.
+        vector: leave SVG and PDF out where they would only wrap pixels.
+    """
+    svg, png = io.StringIO(), io.BytesIO()
+    alt = alt or caption
+    with style.context(STYLE):
+        settle_layout(figure)
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Title": alt})
+        figure.savefig(png, format="png", dpi=144)
+    width = round(figure.get_figwidth() * 96)  # CSS pixels
+    data = {"image/png": png.getvalue(), "text/plain": alt}
+    metadata = {"image/png": {"alt": alt, "width": width}}
+    if vector:
+        data["image/svg+xml"] = svg.getvalue()
+        data["application/pdf"] = typst.compile(
+            SVG_PAGE, sys_inputs={"svg": svg.getvalue()}, ignore_system_fonts=True
+        )
+        metadata["image/svg+xml"] = {"alt": alt}
+    display(data, metadata=metadata, raw=True)
+    display(Markdown(f"**Figure {number}.** {caption}"))

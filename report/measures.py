@@ -1,0 +1,162 @@
+"""What is measured of finished trainings, as arrays over the seeds, and how it is put in words."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+from joblib import Parallel, delayed
+
+from task2 import VALIDATIONS_PER_EPOCH, Experiment, Run, evaluate
+from task2a import Activation, Array, Weights, count_parameters, forward
+from task4 import saturation
+from utils import small_matrices
+
+Measures = dict[str, dict[str, npt.NDArray]]  # values [seeds] by experiment and measure
+
+TARGET_LOSS = 0.2  # of the validation: all networks with the tricks of Task 3 reach it
+
+
+def settings_in_words(experiment: Experiment) -> dict[str, str]:
+    """Return what each setting of an experiment but its name is called in a legend."""
+    hidden = experiment.neurons_per_layer[:-1]
+    groups = [(width, len(list(same))) for width, same in groupby(hidden)]
+    widths = ", ".join(f"{n} × {width}" if n > 1 else f"{width}" for width, n in groups)
+    return {
+        "neurons_per_layer": f"{widths or 'no hidden'} units",
+        "draw": f"{experiment.draw.__name__.replace('_', ' ')} weights",
+        "activation": experiment.activation.name,
+        "update": experiment.update.__name__.replace("_", " "),
+        "learning_rate": f"rate {experiment.learning_rate:g}",
+        "batch_size": f"batches of {experiment.batch_size}",
+        "epochs": f"at most {experiment.epochs} epochs",
+    }
+
+
+def labels(experiments: Sequence[Experiment]) -> dict[str, str]:
+    """Return a label for each experiment's name: it, and the settings in which they differ."""
+    words = {experiment.name: settings_in_words(experiment) for experiment in experiments}
+    differing = [
+        setting
+        for setting in next(iter(words.values()), ())
+        if len({of_one[setting] for of_one in words.values()}) > 1
+    ]
+    return {
+        name: f"{name}: {', '.join(of_one[setting] for setting in differing)}".removesuffix(": ")
+        for name, of_one in words.items()
+    }
+
+
+def steps_until(run: Run, loss: float) -> float:
+    """Return the gradient steps until the validation loss is at most `loss`, inf if it never is."""
+    reached = run.steps[run.val_loss <= loss]
+    return reached[0] if reached.size else np.inf
+
+
+def evaluated(X: Array, Y: Array, ws: Weights, activation: Activation) -> tuple[float, float]:
+    """Return loss and accuracy of a network for inputs [N, inputs] and one-hot labels [N, K]."""
+    return evaluate(Y, forward(X, ws, activation)[-1])
+
+
+def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[str, float]:
+    """Return what the report tells of a run, at its best weights unless the name says otherwise.
+
+    Args:
+        run: a finished training.
+        X_train, Y_train: all that it was trained on.
+        X_val: inputs on which to look at its hidden units.
+    """
+    f, best = run.experiment.activation, run.best
+    train_loss, train_accuracy = evaluated(X_train, Y_train, run.best_weights, f)
+    end_loss, end_accuracy = evaluated(X_train, Y_train, run.last_weights, f)
+    saturated = saturation(X_val, run.last_weights, f)
+    return {
+        "parameters": count_parameters(run.best_weights),
+        f"steps to loss {TARGET_LOSS}": steps_until(run, TARGET_LOSS),
+        "best step": int(run.steps[best]),
+        "last step": int(run.steps[-1]),
+        "last epoch": run.epochs,
+        "training loss": train_loss,
+        "validation loss": run.val_loss[best],
+        "training accuracy": train_accuracy,
+        "validation accuracy": run.val_accuracy[best],
+        "validation - training loss": run.val_loss[best] - train_loss,
+        "training loss at the end": end_loss,
+        "validation loss at the end": run.val_loss[-1],
+        "training accuracy at the end": end_accuracy,
+        "validation accuracy at the end": run.val_accuracy[-1],
+        "validation - training loss at the end": run.val_loss[-1] - end_loss,
+        "saturation at the end": saturated.mean() if saturated.size else 0.0,
+    }
+
+
+def measure_all(
+    runs: Mapping[str, Sequence[Run]], X_train: Array, Y_train: Array, X_val: Array
+) -> Measures:
+    """Return `measures_of` all runs, as arrays over the seeds by experiment and measure."""
+    with small_matrices():  # a run a thread: NumPy lets others compute meanwhile
+        look = Parallel(-1, prefer="threads")
+        of_all = look(
+            delayed(measures_of)(run, X_train, Y_train, X_val)
+            for of_one in runs.values()
+            for run in of_one
+        )
+    found = iter(of_all)
+    return {name: by_measure([next(found) for _ in of_one]) for name, of_one in runs.items()}
+
+
+def by_measure(of_runs: Sequence[Mapping[str, float]]) -> dict[str, npt.NDArray]:
+    """Return what was measured of the runs of one experiment as arrays [runs] by measure."""
+    return {name: np.array([of_one[name] for of_one in of_runs]) for name in of_runs[0]}
+
+
+def at_epoch(runs: Sequence[Run], curve: str, epoch: int) -> Array:
+    """Return where a curve, such as `train_loss`, is at the end of an epoch, [runs]."""
+    return np.array([getattr(run, curve)[epoch * VALIDATIONS_PER_EPOCH - 1] for run in runs])
+
+
+def layer_statistics(run: Run, statistic: Callable[..., Array], *data: Array) -> dict[str, Array]:
+    """Return statistic(*data, weights, activation) of the weights kept, by the steps done."""
+    f = run.experiment.activation
+    return {f"{step:,} steps": statistic(*data, ws, f) for step, ws in run.kept_weights.items()}
+
+
+def confusion(targets: Array, outputs: Array) -> npt.NDArray[np.int64]:
+    """Count how often class k (row) was taken for class l (column), [K, K].
+
+    Args:
+        targets: one-hot labels [N, K].
+        outputs: probabilities [N, K].
+    """
+    return (targets.T @ np.eye(targets.shape[1])[outputs.argmax(axis=1)]).astype(np.int64)
+
+
+def most_confident_mistakes(targets: Array, outputs: Array, most: int) -> npt.NDArray[np.int64]:
+    """Return the indices of the mistakes with the largest probabilities, largest first, [<= most].
+
+    Args:
+        targets: one-hot labels [N, K].
+        outputs: probabilities [N, K].
+        most: how many at most.
+    """
+    wrong = np.flatnonzero(outputs.argmax(axis=1) != targets.argmax(axis=1))
+    order = np.argsort(-np.round(outputs[wrong].max(axis=1), 12), kind="stable")
+    return wrong[order[:most]]
+
+
+def in_words(values: npt.NDArray, digits: int = 4) -> str:
+    """Return mean and, of different values, standard deviation; whole numbers without digits.
+
+    Infinite is what never happened, as `steps_until` returns it.
+    """
+    happened = np.isfinite(values)
+    if not happened.all():
+        return f"in {happened.sum()} of {len(values)} runs" if happened.any() else "never"
+    digits = 0 if (values == values.round()).all() and values.max() > 1 else digits
+    std = f"\u00a0±\u00a0{np.std(values, ddof=1):,.{digits}f}" if len(set(values)) > 1 else ""
+    return f"{np.mean(values):,.{digits}f}{std}"
+
+
+def separation(new: npt.NDArray, old: npt.NDArray) -> int:
+    """Return 1 or -1 where every run of `new` is above, or below, every run of `old`, else 0."""
+    return int(new.min() > old.max()) - int(new.max() < old.min())
