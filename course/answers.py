@@ -1,6 +1,7 @@
 """Ask a process for the values of the rubric's rows, and go on where it hangs or ends."""
 
 import json
+import math
 import queue
 import subprocess
 import sys
@@ -92,12 +93,13 @@ class Worker:
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
 
-    def receive(self, seconds: float) -> dict:
+    def receive(self, seconds: float, end: float = math.inf) -> dict:
         """Return the next line of JSON.
 
         Raises:
-            EndedError: none came in that time, or none that is an object.
+            EndedError: none came in that time, or before the end, or none that is an object.
         """
+        seconds = max(0, min(seconds, end - time.monotonic()))
         self.watch.deadline = time.monotonic() + seconds
         why = None
         try:
@@ -113,13 +115,14 @@ class Worker:
             why or self.watch.why or "ends or crashes the process, or answers too much"
         )
 
-    def load(self, skip: dict[str, str], patience: Patience) -> None:
+    def load(self, skip: dict[str, str], patience: Patience, end: float) -> None:
         """Have it execute the task files but for some statements.
 
         Args:
             skip: the statements by file and line, and why they are left out. The one during which
-                the worker ends is added.
+                the worker ends is added, or line 0 for all of its file.
             patience: for each of them.
+            end: of all waiting.
         Raises:
             EndedError: it has ended.
             RuntimeError: it did not even start.
@@ -133,23 +136,22 @@ class Worker:
         where = ""
         try:
             self.send({"skip": skip, "setup": SETUP, "functions": FUNCTIONS | GIVEN})
-            while "loaded" not in (message := self.receive(patience.statement)):
+            while "loaded" not in (message := self.receive(patience.statement, end)):
                 where = str(message.get("at"))[:40]
         except EndedError as error:
-            if where in skip:  # not that statement, but reading the file
-                where = where.partition(":")[0] + ":0"
-            skip[where] = f"line {where.partition(':')[2]} {error}"
+            file, _, line = where.partition(":")
+            skip[where if where not in skip else f"{file}:0"] = f"line {line} {error}"
             raise
 
-    def ask(self, request: Request, patience: Patience) -> Answer:
-        """Return the answer to a request.
+    def ask(self, request: Request, patience: Patience, end: float) -> Answer:
+        """Return the answer to a request, waiting until an end of all waiting at most.
 
         Raises:
             EndedError: it has ended.
         """
         self.send({"id": request.key, "expression": request.expression, "inputs": request.inputs})
-        deadline = time.monotonic() + patience.row
-        while (message := self.receive(deadline - time.monotonic())).get("id") != request.key:
+        end = min(end, time.monotonic() + patience.row)
+        while (message := self.receive(patience.row, end)).get("id") != request.key:
             pass
         error = message.get("error")
         return Answer(message.get("value"), None if error is None else str(error))
@@ -175,9 +177,13 @@ def ask_all(
     sound: set[str] = set()  # functions that have answered
     fatal: dict[str, str] = {}  # functions that have not, and why
     end = time.monotonic() + patience.total
-    while pending and time.monotonic() < end:
+    stuck = False
+    while pending and time.monotonic() < end and not stuck:
+        skipped = dict(skip)
         with suppress(EndedError), closing(Worker(folder, boxed=boxed)) as worker:
-            worker.load(skip, patience)
+            stuck = True
+            worker.load(skip, patience, end)
+            stuck = False
             while pending and time.monotonic() < end:
                 request = pending.pop(0)
                 if known := sorted(fatal.keys() & request.functions):
@@ -185,12 +191,15 @@ def ask_all(
                     answers[request.key] = Answer(error=why)
                     continue
                 try:
-                    answers[request.key] = worker.ask(request, patience)
+                    answers[request.key] = worker.ask(request, patience, end)
                     sound.add(request.function)
                 except EndedError as error:
                     answers[request.key] = Answer(error=f"{request.function} {error}")
                     if request.function not in sound:
                         fatal[request.function] = str(error)
                     raise
-    late = Answer(error=f"not asked: the {patience.total:g} seconds of a hand-in were over")
-    return answers | {request.key: late for request in pending}
+        stuck = stuck and skip == skipped
+    late = f"the {patience.total:g} seconds of a hand-in were over"
+    if stuck:
+        late = "the task files end the process wherever they are begun"
+    return answers | {request.key: Answer(error=f"not asked: {late}") for request in pending}

@@ -42,13 +42,13 @@ def problem(row: Row, value: Any, expected: Any) -> str | None:
     """
     try:
         found = read(value)
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return "is no array and no list of arrays"
-    if row.judge == "equal":
-        return difference(found, read(expected), row.atol)
-    if row.judge == "shuffled":
-        return unshuffled(found, read(expected))
-    return misdrawn(row.judge, found, expected)
+        if row.judge == "equal":
+            return difference(found, read(expected), row.atol)
+        if row.judge == "shuffled":
+            return unshuffled(found, read(expected))
+        return misdrawn(row.judge, found, expected)
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError):
+        return "is no array and no list of arrays"  # but what only a forged answer holds
 
 
 def form(value: Any) -> str:

@@ -16,7 +16,7 @@ from course.starter import starter_files, write
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 41
-PATIENCE = Patience(statement=4, row=1.5, total=40)
+PATIENCE = Patience(statement=2, row=1, total=15)
 needs_box = pytest.mark.skipif(box.why_no_box() is not None, reason=str(box.why_no_box()))
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from course.grading import PUBLIC_SEED, grade, public, references
-from course.rubric import FUNCTIONS, INPUTS, PROSE, ROWS, TASKS
+from course.rubric import FUNCTIONS, PROSE, ROWS, TASKS
 from tests.course_files import ROOT, lost, unpack
 
 SOLUTION = {f"{home}.py": None for home in FUNCTIONS.values()}
