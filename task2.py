@@ -182,7 +182,8 @@ def train(
         X_train, X_val: preprocessed inputs [N, inputs].
         Y_train, Y_val: one-hot labels [N, K].
         seed: of the initial weights and of the order of the examples.
-        keep_at: validations, named by their gradient steps, whose weights are kept; 0 is the start.
+        keep_at: validations, named by their gradient steps, whose weights are kept if they are
+            reached; 0 is the start.
         on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
     Raises:
         ValueError: no epoch, no validation example, no such validation, an impossible batch size.
@@ -197,7 +198,7 @@ def train(
     stretch = max(1, steps_per_epoch // VALIDATIONS_PER_EPOCH)
     last = experiment.epochs * steps_per_epoch
     validations = [*range(stretch, last, stretch), last]
-    if strange := set(keep_at) - {0, *validations}:
+    if strange := {step for step in keep_at if step < last} - {0, *validations}:
         raise ValueError(f"keep_at names step {min(strange)}, expected multiples of {stretch}")
 
     X_train = snap(X_train)

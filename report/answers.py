@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from math import comb
 from typing import NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 from IPython.display import Markdown
 
@@ -89,7 +88,7 @@ def measures_table(
 
 def change(new: npt.NDArray, old: npt.NDArray) -> str:
     """Return both means, with an arrow where the runs separate completely."""
-    before, after = (in_words(np.mean(values, keepdims=True), 3) for values in (old, new))
+    before, after = (in_words(values, 3, spread=False) for values in (old, new))
     return f"{before} → {after} {ARROWS[separation(new, old)]}"
 
 
@@ -128,6 +127,21 @@ def findings_table(measured: Measures, findings: Sequence[Finding]) -> Markdown:
             raise AssertionError(f"Task {task}: {measure} is {numbers}, expected {arrow}")
         rows.append([f"{task}: {sentence}", measure, numbers])
     return table(["finding", "shown by", "from → to"], rows)
+
+
+def statements_table(
+    measured: Measures, statements: Sequence[tuple[str, str, str, str]]
+) -> Markdown:
+    """Return a table of statements (words, experiment, baseline, measure) and what was measured."""
+    rows = [
+        [
+            f'"{words}"',
+            f"{measure}, {old} → {new}",
+            change(measured[new][measure], measured[old][measure]),
+        ]
+        for words, new, old, measure in statements
+    ]
+    return table(["statement", "measured", "found"], rows)
 
 
 def source(*functions: Callable) -> None:

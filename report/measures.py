@@ -9,7 +9,7 @@ from joblib import Parallel, delayed
 
 from task2 import VALIDATIONS_PER_EPOCH, Experiment, Run, evaluate
 from task2a import Activation, Array, Weights, count_parameters, forward
-from task4 import saturation
+from task4 import loss_along_gradient, saturation
 from utils import small_matrices
 
 Measures = dict[str, dict[str, npt.NDArray]]  # values [seeds] by experiment and measure
@@ -121,6 +121,45 @@ def layer_statistics(run: Run, statistic: Callable[..., Array], *data: Array) ->
     return {f"{step:,} steps": statistic(*data, ws, f) for step, ws in run.kept_weights.items()}
 
 
+def crossed(
+    base: Experiment, lines: Mapping[str, Mapping], points: Mapping[float, Mapping]
+) -> dict[str, dict[float, Experiment]]:
+    """Return variations of an experiment, by the settings of each line and of each point."""
+    return {
+        line: {
+            point: base._replace(name=f"{line}, {point:g}", **settings, **others)
+            for point, others in points.items()
+        }
+        for line, settings in lines.items()
+    }
+
+
+def of_crossed(
+    measured: Measures, crossing: Mapping[str, Mapping[float, Experiment]], measure: str
+) -> dict[str, dict[float, npt.NDArray]]:
+    """Return a measure [seeds] of each of the `crossed` experiments, by line and point."""
+    return {
+        line: {point: measured[e.name][measure] for point, e in points.items()}
+        for line, points in crossing.items()
+    }
+
+
+def scan(
+    X: Array, Y: Array, weights: Sequence[Weights], activation: Activation, sizes: Sequence[float]
+) -> dict[float, Array]:
+    """Return `loss_along_gradient` as a share of the loss before the step, [networks] by step size.
+
+    Args:
+        X: inputs [N, inputs].
+        Y: one-hot labels [N, K].
+        weights: of some networks of this activation.
+        sizes: of the steps.
+    """
+    losses = [loss_along_gradient(X, Y, ws, activation, [0, *sizes]) for ws in weights]
+    before, *after = np.transpose(losses)
+    return {size: values / before for size, values in zip(sizes, after, strict=True)}
+
+
 def confusion(targets: Array, outputs: Array) -> npt.NDArray[np.int64]:
     """Count how often class k (row) was taken for class l (column), [K, K].
 
@@ -144,17 +183,20 @@ def most_confident_mistakes(targets: Array, outputs: Array, most: int) -> npt.ND
     return wrong[order[:most]]
 
 
-def in_words(values: npt.NDArray, digits: int = 4) -> str:
-    """Return mean and, of different values, standard deviation; whole numbers without digits.
+def in_words(values: npt.NDArray, digits: int = 4, spread: bool = True) -> str:
+    """Return the mean in words; whole numbers get no digits.
 
-    Infinite is what never happened, as `steps_until` returns it.
+    Args:
+        values: of some runs [runs]; infinite is what never happened, as in `steps_until`.
+        digits: of other numbers.
+        spread: whether the standard deviation follows, if the values differ.
     """
     happened = np.isfinite(values)
     if not happened.all():
         return f"in {happened.sum()} of {len(values)} runs" if happened.any() else "never"
     digits = 0 if (values == values.round()).all() and values.max() > 1 else digits
     std = f"\u00a0±\u00a0{np.std(values, ddof=1):,.{digits}f}" if len(set(values)) > 1 else ""
-    return f"{np.mean(values):,.{digits}f}{std}"
+    return f"{np.mean(values):,.{digits}f}{std if spread else ''}"
 
 
 def separation(new: npt.NDArray, old: npt.NDArray) -> int:
