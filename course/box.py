@@ -40,7 +40,12 @@ class Limits(NamedTuple):
 
 
 ROWS = Limits(memory=1024 * MB, files=64 * MB, threads=32, seconds=120, alone=True)
-NOTEBOOK = Limits(memory=8192 * MB, files=512 * MB, threads=1024, seconds=4 * 3600)
+NOTEBOOK = Limits(
+    memory=psutil.virtual_memory().total * 3 // 4,  # what processes share counts for each
+    files=1024 * MB,
+    threads=1024,
+    seconds=4 * 3600,
+)
 
 # numbers of system calls on x86_64 and aarch64
 FORKS = {"x86_64": "57 58", "aarch64": ""}  # fork, vfork

@@ -192,7 +192,7 @@ def reason(report: Any) -> str:
     text = re.sub(r"\x1b\[[\d;]*m", "", report.longreprtext).strip()
     if found := re.search(r"^Cell \d+: (.*)", text, re.MULTILINE):
         return f"{found[1]}: {text.splitlines()[-1]}" if "\nTraceback:\n" in text else found[1]
-    return text.rpartition("\n")[2]
+    return text.rpartition("\n")[2].removeprefix("pytest plugin exception: ")
 
 
 def final(reports: list[Any], name: str) -> dict[str, Any]:

@@ -386,7 +386,11 @@ for family, place in ((socket.AF_INET, ("127.0.0.1", {port})), (socket.AF_UNIX, 
     except OSError:
         pass
 """,
-    "solution": "import os\nfound = sum(map(os.path.exists, ['{root}', '{root}/task2a.py']))",
+    "solution": """
+import os
+found = len({{"task2a.py", "course", "tests", ".git", "data"}}.intersection(
+    os.listdir("{root}") if os.path.exists("{root}") else []))
+""",
     "environment": "import os\nfound = sum('canary' in text for text in os.environ.values())",
     "processes": """
 import glob
@@ -396,7 +400,7 @@ found = sum("-m\\0pytest" in text or "--seed" in text for text in texts)
     "home": """
 import os
 names = os.listdir("{home}") if os.path.exists("{home}") else []
-found = sum(not "{python}".startswith("{home}/" + name) for name in names)
+found = sum(not any(p.startswith("{home}/" + name) for p in {python}) for name in names)
 """,
     "descriptors": """
 import os
@@ -419,7 +423,9 @@ def test_box_shows_nothing(name, tmp_path, monkeypatch):
         local.bind(f"\0{tmp_path.name}")
         local.listen()
         places = {"root": ROOT, "port": server.getsockname()[1], "name": tmp_path.name}
-        code = PROBES[name].format(**places, home=box.Path.home(), python=sys.base_prefix)
+        code = PROBES[name].format(
+            **places, home=box.Path.home(), python=(sys.prefix, sys.base_prefix)
+        )
         folder = unpack(tmp_path / "files", {"task2a.py": f"{code}\ndef mean_X(X): return found\n"})
         answer = ask_all(folder, [Request("probe", "mean_X(0)", {})], boxed=True)["probe"]
     assert (answer.value, answer.error) == (0, None)

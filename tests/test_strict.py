@@ -549,7 +549,8 @@ def nbval_report(tmp_path_factory):
     """What failed, by cell, and all that was printed, by a pytest told to be lax and to split."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "tests").mkdir()
-    for name in ("conftest.py", "pyproject.toml", "utils.py", "tests/strict.py", "tests/grades.py"):
+    shutil.copytree(ROOT / "course", folder / "course")
+    for name in ("conftest.py", "pyproject.toml", "utils.py", "tests/strict.py"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "asks.py").write_text(ASKS)
     cells = [nbformat.v4.new_code_cell(source, id=name) for name, source in CELLS.items()]
