@@ -127,7 +127,7 @@ ROWS = [
         "compare with central differences, layer by layer", "backward", BACK,
         {"values": "forward(X, ws)"}),
     Row("2b", 1, "gradient check tells right from wrong",
-        "[passes(gradient_approximation_test, X, Y, ws, "
+        "[passes(gradient_approximation_test, X / 3, Y, ws, "
         f"{SCALED}, rng=np.random.default_rng(seed)) for factor in factors]",
         "it passes where the slope is right, and raises an AssertionError where it is not",
         "gradient_approximation_test", CHECK),
@@ -233,7 +233,7 @@ ROWS = [
         "one for each matrix, the first layer's first", "backward", "layer_errors",
         {"values": f"forward(X, ws4, {SOFTPLUS})"}),
     Row("4c", 2, "gradient check of three hidden layers",
-        "[passes(gradient_approximation_test, X, Y, ws4, "
+        "[passes(gradient_approximation_test, X / 3, Y, ws4, "
         f"{SCALED}, rng=np.random.default_rng(seed)) for factor in factors]",
         "check the gradients of every layer", "gradient_approximation_test", CHECK),
     Row("4c", 1, "training of three hidden layers",

@@ -23,7 +23,9 @@ COPIED = (
     "LICENSE",
     "jupyter_nbconvert_config.py",
     "report/*",
-    "tests/strict.py",
+    "tests/strict.py",  # and what else the comparison of notebooks needs
+    "tests/prose.py",
+    "tests/outputs.py",
     "course/*",
 )
 AUTHORS = {"course/starter.py", "course/__main__.py", "course/handed.py", "course/student.md"}

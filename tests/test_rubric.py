@@ -41,6 +41,13 @@ def test_solution_has_all_points(tmp_path):
     assert lost(unpack(tmp_path, SOLUTION)) == {}
 
 
+@pytest.mark.parametrize("style", ["loops", "classes", "vectors"])
+def test_honest_work_has_all_points_however_it_is_written(style, tmp_path):
+    files = (ROOT / "tests" / "honest" / style).glob("task*.py")
+    folder = unpack(tmp_path, {path.name: path.read_text("utf-8") for path in files})
+    assert lost(folder) == {}
+
+
 def test_public_values_are_the_solutions():
     stored, new = public(), json.loads(json.dumps(references(ROOT, PUBLIC_SEED)))
     assert stored.keys() == new.keys(), "renew them: python -m course public"
