@@ -1,6 +1,7 @@
 """Make nbval compare all that a reader of the notebook sees, and end with the grade sheet.
 
-The rules are in tests/strict.py; the rubric, its rows and the sheet are in course/.
+The rules are in tests/strict.py, tests/prose.py and tests/outputs.py; the rubric, its rows and the
+sheet in course/.
 """
 
 import itertools
@@ -15,7 +16,8 @@ from nbval import plugin
 from nbval.plugin import IPyNbCell, IPyNbFile
 
 from course.grading import IS_SOLUTION
-from tests.strict import file_problems, merge_streams, output_differences
+from tests.outputs import merge_streams, output_differences
+from tests.strict import file_problems
 
 pytest_plugins = ["course.plugin"]
 ROOT = Path(__file__).resolve().parent

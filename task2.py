@@ -125,31 +125,37 @@ def descend(
         ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
         ws = [snap(w, out=w) for w in ws]
         seen.append((y, values[-1]))
-    largest = largest_sum(values, layer_errors(y, values, ws, on_grid, snap), ws)
-    if not largest < EXACT_BELOW / RESERVE:
-        raise FloatingPointError(
-            f"{experiment.name}: sums reach {largest:,.0f}, expected less than "
-            f"{EXACT_BELOW / RESERVE:,.0f}: lower the learning rate {experiment.learning_rate}, "
-            "unless the inputs are too large or not finite"
-        )
+    require_exact_sums(values, layer_errors(y, values, ws, on_grid, snap), ws, experiment)
     targets, outputs = (np.vstack(arrays) for arrays in zip(*seen, strict=True))
     return ws, vs, targets, outputs
 
 
-def largest_sum(values: list[Array], deltas: list[Array], ws: Weights) -> float:
-    """Return the largest sum of absolute terms in the products of `forward` and `backward`.
+def require_exact_sums(
+    values: list[Array], deltas: list[Array], ws: Weights, experiment: Experiment
+) -> None:
+    """Raise an error unless the products of `forward` and `backward` are far from being rounded.
 
     Args:
         values: of every layer, as `forward` returns them.
         deltas: of every layer, as `layer_errors` returns them.
         ws: one matrix per layer.
+        experiment: whose they are.
+    Raises:
+        FloatingPointError: the absolute terms of a sum add up to more than a `RESERVE`th of
+            what stays exact.
     """
     inputs = values[:-1]
     upwards = zip(inputs, ws, strict=True)
     downwards = ((delta, w.T) for delta, w in zip(deltas[1:], ws[1:], strict=True))
     gradients = ((x.T, delta) for x, delta in zip(inputs, deltas, strict=True))
     products = chain(upwards, downwards, gradients)
-    return float(max((np.abs(a) @ np.abs(b)).max() for a, b in products))
+    largest = max((np.abs(a) @ np.abs(b)).max() for a, b in products)
+    if not largest < EXACT_BELOW / RESERVE:
+        raise FloatingPointError(
+            f"{experiment.name}: sums reach {largest:,.0f}, expected less than "
+            f"{EXACT_BELOW / RESERVE:,.0f}: lower the learning rate {experiment.learning_rate}, "
+            "unless the inputs are too large or not finite"
+        )
 
 
 def start(

@@ -166,8 +166,8 @@ def forward(
     return [*values, output(weighted_sums(values[-1], last))]
 
 
-def exact(values: Array) -> Array:
-    """Return the values as they are, where a training would round them."""
+def unrounded(values: Array) -> Array:
+    """Return the values as they are, where a training puts them on a grid."""
     return values
 
 
@@ -176,7 +176,7 @@ def layer_errors(
     values: list[Array],
     ws: Weights,
     activation: Activation = SIGMOID,
-    rounded: Callable[[Array], Array] = exact,
+    rounded: Callable[[Array], Array] = unrounded,
 ) -> list[Array]:
     """Return delta = dC/dz of every layer, where C is the mean cross entropy (Tasks 1a and 1b).
 
@@ -204,7 +204,7 @@ def backward(
     values: list[Array],
     ws: Weights,
     activation: Activation = SIGMOID,
-    rounded: Callable[[Array], Array] = exact,
+    rounded: Callable[[Array], Array] = unrounded,
 ) -> list[Array]:
     """Return dC/dw of the mean cross entropy C for every w in `ws`, of the same shapes.
 

@@ -104,28 +104,31 @@ def changes_table(
 
 
 class Finding(NamedTuple):
-    """A line of the findings: what was found, and the comparison that shows it first."""
+    """A line of the findings: what was found, and the measure that shows it first."""
 
     task: str
     sentence: str
-    new: str
-    old: str
-    measure: str
+    shown_by: str
+    before: npt.NDArray  # [runs]
+    after: npt.NDArray
     arrow: str
 
 
-def findings_table(measured: Measures, findings: Sequence[Finding]) -> Markdown:
+def findings_table(findings: Sequence[Finding]) -> Markdown:
     """Return a table of findings, each with its primary measure.
 
     Raises:
         AssertionError: a measure does not change as its finding says.
     """
     rows = []
-    for task, sentence, new, old, measure, arrow in findings:
-        numbers = change(measured[new][measure], measured[old][measure])
-        if not numbers.endswith(arrow):
-            raise AssertionError(f"Task {task}: {measure} is {numbers}, expected {arrow}")
-        rows.append([f"{task}: {sentence}", measure, numbers])
+    for finding in findings:
+        numbers = change(finding.after, finding.before)
+        if not numbers.endswith(finding.arrow):
+            raise AssertionError(
+                f"Task {finding.task}: {finding.shown_by} is {numbers}, expected "
+                f"{finding.arrow}. Write a finding that holds"
+            )
+        rows.append([f"**{finding.task}** {finding.sentence}", finding.shown_by, numbers])
     return table(["finding", "shown by", "from → to"], rows)
 
 
@@ -146,12 +149,15 @@ def statements_table(
 
 def source(*functions: Callable) -> None:
     """Print functions as they stand in their files, without docstrings and annotations."""
-    texts = []
-    for function in functions:
-        text = inspect.getsource(function)
-        node = ast.parse(text).body[0]
-        body = node.body[1:] if ast.get_docstring(node) else node.body
-        lines = text.splitlines()[body[0].lineno - 1 : body[-1].end_lineno]
-        names = ", ".join(argument.arg for argument in node.args.args)
-        texts.append("\n".join([f"def {node.name}({names}):", *lines]))
-    print("\n\n".join(texts))
+    print("\n\n".join(map(listing, functions)))
+
+
+def listing(function: Callable) -> str:
+    """Return the text of a function, see `source`."""
+    text = inspect.getsource(function)
+    node = ast.parse(text).body[0]
+    for argument in node.args.args + node.args.kwonlyargs:
+        argument.annotation = None
+    body = node.body[1:] if ast.get_docstring(node) else node.body
+    lines = text.splitlines()[body[0].lineno - 1 : body[-1].end_lineno]
+    return "\n".join([f"def {node.name}({ast.unparse(node.args)}):", *lines])

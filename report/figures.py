@@ -40,12 +40,14 @@ LINES = (
     ("black", "-"),
     ("#E69F00", "--"),
     ("#0072B2", "-."),
-    ("#CC79A7", ":"),
+    ("#882255", ":"),
     ("#117733", (0, (6, 2, 1, 2, 1, 2))),
-    ("#661100", (0, (1, 1))),
+    ("#CC79A7", (0, (1, 1))),
 )
-LOSS = "cross entropy per example [nats]"
+MARKS = "os^Dv*"
+LOSS = "loss [nats]"
 STEPS = "gradient steps"
+LEAST_ERROR = 1e-4
 
 
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: object):
@@ -55,8 +57,9 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
 
 
 def legend_below(figure: Figure, ax: Axes, columns: int) -> None:
-    """Put the legend of one of the axes below the whole figure."""
+    """Put the legend of one of the axes below the whole figure, long labels below each other."""
     handles, texts = ax.get_legend_handles_labels()
+    columns = columns if max(map(len, texts)) < 50 else 1
     figure.legend(handles, texts, loc="outside lower center", ncols=columns, handlelength=3)
 
 
@@ -64,8 +67,8 @@ def set_plain_log(ax: Axes) -> None:
     """Make the vertical axis logarithmic, with plain numbers at it."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    few, many = (1, 2, 5), (1, 1.5, 2, 3, 5, 7)  # ticks a decade
-    ax.yaxis.set_major_locator(LogLocator(subs=many if high < 20 * low else few))
+    ticks = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 200 * low else (1,)
+    ax.yaxis.set_major_locator(LogLocator(subs=ticks))  # so many a decade
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -78,20 +81,29 @@ def set_steps(ax: Axes) -> None:
 
 
 def curve(run: Run, measure: str) -> Array:
-    """Return one of a run's curves [validations]; an error rate is one minus the accuracy."""
-    name = measure.replace("error", "accuracy")
-    values = getattr(run, name)
-    return np.round(values if name == measure else 1 - values, 6)
+    """Return one of a run's curves [validations]: a loss, or an error rate, 1 - accuracy.
+
+    No error at all has no place on a logarithmic axis, and is drawn as `LEAST_ERROR`.
+    """
+    if measure.endswith("error"):
+        errors = 1 - getattr(run, measure.replace("error", "accuracy"))
+        return np.round(np.maximum(errors, LEAST_ERROR), 6)
+    return np.round(getattr(run, measure), 6)
 
 
-def plot_band(
-    ax: Axes, runs: Sequence[Run], measure: str, line: tuple[str, object], label: str
-) -> None:
+def plot_band(ax: Axes, runs: Sequence[Run], measure: str, place: int, label: str) -> None:
     """Plot the mean and the range of one curve over the seeds, up to where the first run stops.
 
-    Of a validation loss, a dot marks the least one of each run.
+    Of a validation loss, the least one of each run is marked.
+
+    Args:
+        ax: where to plot.
+        runs: of one experiment.
+        measure: such as `val_loss` or `val_error`.
+        place: of the experiment in its figure, from 0.
+        label: for the legend.
     """
-    color, dash = line
+    (color, dash), mark = LINES[place], MARKS[place]
     length = min(len(run.steps) for run in runs)
     values = np.array([curve(run, measure)[:length] for run in runs])
     steps = runs[0].steps[:length]
@@ -99,7 +111,7 @@ def plot_band(
     ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
     if measure == "val_loss":
         best = [(run.steps[run.best], curve(run, measure)[run.best]) for run in runs]
-        ax.plot(*zip(*best, strict=True), "o", color=color, ms=3.5, mec="white", mew=0.6, zorder=3)
+        ax.plot(*zip(*best, strict=True), mark, color=color, ms=4, mec="white", mew=0.6, zorder=3)
 
 
 def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
@@ -112,21 +124,19 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
     """
     chosen = {name: runs[name] for name in names or runs}
     texts = labels([of_one[0].experiment for of_one in chosen.values()])
-    lines = dict(zip(chosen, LINES, strict=False))
     with style.context(STYLE):
         if len(chosen) == 1:
-            figure, axes = new_figure(7, 3, columns=2)
+            figure, axes = new_figure(7, 2.6, columns=2)
             for ax, measure in zip(axes[0], ("loss", "error"), strict=True):
-                for split, line in zip(("train", "val"), LINES, strict=False):
-                    word = {"train": "training", "val": "validation"}[split]
-                    for of_one in chosen.values():
-                        plot_band(ax, of_one, f"{split}_{measure}", line, word)
+                for of_one in chosen.values():
+                    plot_band(ax, of_one, f"train_{measure}", 0, "training")
+                    plot_band(ax, of_one, f"val_{measure}", 1, "validation")
         else:
-            figure, axes = new_figure(7, 5, rows=2, columns=2, sharex=True, sharey="row")
+            figure, axes = new_figure(7, 4.2, rows=2, columns=2, sharex=True)
             for row, measure in zip(axes, ("loss", "error"), strict=True):
                 for ax, split in zip(row, ("train", "val"), strict=True):
-                    for name, of_one in chosen.items():
-                        plot_band(ax, of_one, f"{split}_{measure}", lines[name], texts[name])
+                    for place, (name, of_one) in enumerate(chosen.items()):
+                        plot_band(ax, of_one, f"{split}_{measure}", place, texts[name])
             for ax, title in zip(axes[0], ("training", "validation"), strict=True):
                 ax.set_title(title)
         for ax in axes.flat:
@@ -135,7 +145,7 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
             set_steps(ax)
         loss, error = (axes[0, 0], axes[-1, 0]) if len(axes) > 1 else axes[0]
         loss.set_ylabel(LOSS)
-        error.set_ylabel("error rate (1 - accuracy)")
+        error.set_ylabel("error rate")
         legend_below(figure, loss, 2)
     return figure
 
@@ -164,7 +174,7 @@ def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure
     """
     networks = list(next(iter(rows.values())))
     with style.context(STYLE):
-        height = 1.9 * len(rows) + 0.5
+        height = 1.5 * len(rows) + 0.6
         figure, axes = new_figure(7, height, len(rows), len(networks), sharex=True, sharey="row")
         for line, (statistic, columns) in zip(axes, rows.items(), strict=True):
             for ax, moments in zip(line, columns.values(), strict=True):
@@ -200,16 +210,18 @@ def plot_against(
         ylabel: what the values are.
     """
     with style.context(STYLE):
-        figure, axes = new_figure(7, 3, columns=len(panels), sharey=True)
+        figure, axes = new_figure(7, 2.7, columns=len(panels), sharey=True)
         for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
             for (color, dash), mark, (name, points) in zip(
-                LINES, "os^Dv*", lines.items(), strict=False
+                LINES, MARKS, lines.items(), strict=False
             ):
-                numbers, values = list(points), np.round(list(points.values()), 6)
                 look = {"color": color, "linestyle": dash, "marker": mark, "ms": 3.5}
-                ax.plot(numbers, values.mean(axis=1), label=name, **look)
-                low, high = values.min(axis=1), values.max(axis=1)
-                ax.fill_between(numbers, low, high, color=color, alpha=0.2, lw=0)
+                low, mean, high = (
+                    [round(float(statistic(values)), 6) for values in points.values()]
+                    for statistic in (np.min, np.mean, np.max)
+                )
+                ax.plot(list(points), mean, label=name, **look)
+                ax.fill_between(list(points), low, high, color=color, alpha=0.2, lw=0)
             ax.set_xscale("log")
             ax.set(title=title, xlabel=xlabel)
             ticks = sorted({number for points in lines.values() for number in points})

@@ -81,12 +81,12 @@ def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[
         "training accuracy": train_accuracy,
         "validation accuracy": run.val_accuracy[best],
         "validation - training loss": run.val_loss[best] - train_loss,
-        "training loss at the end": end_loss,
-        "validation loss at the end": run.val_loss[-1],
-        "training accuracy at the end": end_accuracy,
-        "validation accuracy at the end": run.val_accuracy[-1],
-        "validation - training loss at the end": run.val_loss[-1] - end_loss,
-        "saturation at the end": saturated.mean() if saturated.size else 0.0,
+        "final training loss": end_loss,
+        "final validation loss": run.val_loss[-1],
+        "final training accuracy": end_accuracy,
+        "final validation accuracy": run.val_accuracy[-1],
+        "final validation - training loss": run.val_loss[-1] - end_loss,
+        "final saturation": saturated.mean() if saturated.size else 0.0,
     }
 
 

@@ -19,8 +19,8 @@ REFERENCE = {  # the final network of its Task 3
 
 # what correct public hand-ins report, from the least to the greatest; mostly for the last weights
 PUBLISHED_MEASURES = (
-    "validation loss at the end",
-    "validation accuracy at the end",
+    "final validation loss",
+    "final validation accuracy",
     "last epoch",
 )
 PUBLISHED = {

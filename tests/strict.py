@@ -1,188 +1,125 @@
-"""What a stored notebook must hold, beyond what nbval compares, for a pass to be trusted.
+"""Does the file of a notebook hold anything that no rerun could check?
 
-nbval compares texts by kind, but neither their order nor images, metadata and prose. Here are the
-two questions it leaves open: is the rerun's output all that the stored notebook shows, and does
-the file itself hold anything that no rerun could check?
+A rerun computes the outputs anew, and tests/outputs.py compares them. The rest is allowed here or
+refused: metadata that hide and change nothing, text as in tests/prose.py, and code that uses the
+names of the task files and of `report/`.
 """
 
 import ast
-import base64
 import builtins
 import io
+import json
 import re
 import tokenize
-import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cache
-from itertools import zip_longest
+from itertools import pairwise
 from pathlib import Path
+from typing import AnyStr, NamedTuple
 
-import mistune
 import nbformat
-import numpy as np
-from PIL import Image
 
-KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-LANGUAGE_INFO = {
-    "codemirror_mode": {"name": "ipython", "version": 3},
-    "file_extension": ".py",
-    "mimetype": "text/x-python",
-    "name": "python",
-    "nbconvert_exporter": "python",
-    "pygments_lexer": "ipython3",
-}
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+from tests.outputs import describe
+from tests.prose import PARTS_OF_OUTPUTS, STATED, TYPED, markdown_problems, text_problems
 
-# what the assignment itself states: all other numbers must be computed by the cell that shows them
-ASSIGNMENT_NUMBERS = {
-    *map(str, range(11)),
-    *"0.02 0.1 0.9 1.7159 16 32 50 58 59 64 100 128 784 789 1000 5000".split(),
-    *"0.002 10,000 12 20,000 20,001 60,000 1e-12".split(),
-    *"1998 2010 2015".split(),  # years of the references
-    "0,1",  # an interval
+# What hides and changes nothing: the bookkeeping of JupyterLab, VS Code, PyCharm, Colab and
+# nbextensions, as {pattern of the value as JSON: paths of metadata}. A kernel's display name is its
+# owner's affair, since grading uses the kernel at hand.
+FLAG, WORD, VERSION = "true|false", r'"[\w/+=-]*"', r'"\d\.\d+\.\w+\+?"'
+TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:?\d\d)"'
+WIDGETS = "widgets.application/vnd.jupyter.widget-state+json"
+NOTEBOOK_METADATA = {
+    FLAG: "colab.toc_visible toc-showcode toc-showmarkdowntxt toc-showtags",
+    WORD: "accelerator colab.authorship_tag colab.gpuType interpreter.hash vscode.interpreter.hash",
+    VERSION: "language_info.version",
+    r"\d": f"orig_nbformat language_info.codemirror_mode.version {WIDGETS}.version_major "
+    f"{WIDGETS}.version_minor",
+    r"\{\}": f"anaconda-cloud colab vscode {WIDGETS}.state",
+    r"\[\]": "colab.collapsed_sections colab.provenance",
+    "false": "hide_input",
+    '"python3"': "kernelspec.name",
+    '".*"': "kernelspec.display_name",
+    '"python"': "kernelspec.language language_info.name language_info.nbconvert_exporter",
+    '"i?python[23]?"': "language_info.codemirror_mode.name language_info.pygments_lexer",
+    r'"\.py"': "language_info.file_extension",
+    '"text/x-python"': "language_info.mimetype",
+    r'"[\w .-]+\.ipynb"': "colab.name",
+    r'"[\w ]+"': "celltoolbar",
+    r'"nteract@[\d.]+"': "nteract.version",
 }
-NUMBER = re.compile(
-    r"\d+(?:[.,\u066b\uff0e]\d+)*(?:e[-+]?\d+)?(?:\s*(?:\\?%|[\uff05\u066a\u2030]))?"
-)
-POINT = re.compile(  # within a number
-    r"(?<=\d)(?:\{([.,])\}|\\(\.)|(\.)(?:\\[,;:!> ]|[{}~])+)(?=\d)"
-)
-LISTED = re.compile(r"(?:\[|\\\{|_\{)\d+(?:,\d+)+(?=\]|\\?\})")  # several, as in [64,10]
-NAMES_WITH_DIGITS = re.compile(r"TDT4265|\b[1-4][a-f]\b")
-JOINED = re.compile(  # pieces that are read as one number
-    r"\d(?!\}\{| \* |\} )(?:[ *_`~${}]|\\[,;:!> _]|\\(?:math|text|relax|[hm]box|hspace)[a-z]*)+"
-    r"(?:\d|\\?%)|\d\[[\d.]+\]\(|\d\]\([^)]*\)\d"
-)
-SPOKEN = re.compile(r"\bper ?cent", re.IGNORECASE)
-MARKUP = re.compile(  # tags, comments, images, fences, entities
-    r"</?[a-zA-Z][\w-]*(?=[\s/][^>]*>|/?>)|^ *</?[a-zA-Z][\w-]*(?=\s|$)|<[!?]|!\[|```|~~~"
-    r"|&#\w+;|&\w{2,};",
-    re.MULTILINE,
-)
-TEX = re.compile(  # hides what is written, or shows what is not
-    r"\\(?:unicode|char|style|class|cssId|href|require|[hv]?phantom|(?:text|define)?color"
-    r"|f?colorbox|bbox|mmlToken|(?:math)?[rlc]lap|toggle|texttip|enclose)(?![a-zA-Z])"
-)
-FOREIGN = re.compile(r"[^\x00-\x7fæøåÆØÅ\u0391-\u03c9]")  # nor Greek: may look like other letters
-MARKER = re.compile(r"nbval|pytest", re.IGNORECASE)
-
-MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run \w+\.py")
-BUILTINS = {name for name in dir(builtins) if not name.startswith("_")} - {
-    *"breakpoint compile delattr dir eval exec exit getattr globals hasattr help id input".split(),
-    *"locals memoryview open quit setattr vars".split(),
+TEXT_METADATA = {
+    FLAG: "deletable editable pycharm.is_executing trusted",
+    WORD: "colab_type id",
+    "false": "collapsed heading_collapsed hidden hide_input inputHidden outputHidden scrolled "
+    "jp-MarkdownHeadingCollapsed jupyter.outputs_hidden jupyter.source_hidden",
+    r"\{\}": "colab execution executionInfo jupyter pycharm slideshow vscode",
+    r"\[\]": "tags",
+    '"(python|markdown)"': "vscode.languageId",
+    '"(-|slide|subslide)?"': "slideshow.slide_type",
+    r'"#%%( md)?(\\n)*"': "pycharm.name",
 }
-POURED = {"Markdown", "display", "np"}  # what else %run brings into the notebook
-NOT_OWN = {*dir(builtins), "In", "Out", "get_ipython"} - BUILTINS
-UNSAFE_ATTRIBUTE = re.compile(
-    r"_(?!replace$|asdict$|fields$)"
-    r"|(os|sys|modules|re|enum|bltns|operator|warnings|ctypes(lib)?|f2py|lib|core|ma|testing)$"
-    r"|(polynomial|fft|rec|char|strings|emath|mtrand|bit_generator|filename|url|reload)$"
-    r"|load|from(file|regex)|genfromtxt|memmap|format|save|dump|tofile|show_|(gi|cr|ag|tb|f)_"
-)
-SHOWN = {
+CODE_METADATA = {
+    **TEXT_METADATA,
+    r'\["hide-input"\]|\[\]': "tags",  # the PDF leaves the code out, the notebook keeps it
+    TIME: "execution.iopub.execute_input execution.iopub.status.busy execution.iopub.status.idle "
+    "execution.shell.execute_reply execution.shell.execute_reply.started "
+    "ExecuteTime.start_time ExecuteTime.end_time",
+    WORD: "colab_type executionInfo.status executionInfo.user.userId id outputId",
+    r"-?\d+": "executionInfo.elapsed executionInfo.timestamp executionInfo.user_tz",
+    '".*"': "executionInfo.user.displayName",
+    r"\d{2,}": "colab.height",
+    r'"https://localhost:\d+/"': "colab.base_uri",
+}
+FORMATS = [(4, minor) for minor in range(6)]  # in later ones nbformat tolerates unknown keys
+MIME_TYPES = {
     *"text/plain text/markdown text/latex text/html image/png image/jpeg image/svg+xml".split(),
     "application/pdf",
 }
-FORMAT = re.compile(r"[<>^]?[-+]?\d*[,_]?(\.\d+)?[a-zA-Z%]?")
-EDITED = {  # metadata of JupyterLab and VS Code that change nothing
-    "editable": True,
-    "slideshow": {"slide_type": ""},
-    "tags": [],
-    "vscode": {"languageId": "python"},
+
+RUN = ("task*.py", "utils.py")  # whose names %run pours into the notebook
+MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run (task\w*|utils)\.py")
+BUILTINS = {
+    *"abs all any bool dict enumerate filter float int isinstance len list map max min".split(),
+    *"print range repr reversed round set slice sorted str sum tuple zip".split(),
+    *"AssertionError Exception ValueError".split(),
 }
-# chunks of a PNG that change what is seen
-SEEN = b"gAMA cHRM iCCP cICP mDCV cLLI eXIf acTL".split()
+POURED = {"Markdown", "display", "np"}  # of what these import
+RESERVED = {*dir(builtins), *POURED, "In", "Out", "get_ipython"}
+ATTRIBUTES = {  # of NumPy, its arrays and generators, and of Python's own types
+    *"T all allclose any arange argmax argmin argsort array array_equal asarray astype".split(),
+    *"bincount ceil clip column_stack concatenate copy corrcoef cumsum default_rng diff".split(),
+    *"dtype e exp eye float64 flatten floor full hstack inf isclose isfinite isnan item".split(),
+    *"linalg linspace log log10 log2 logspace max maximum mean median min minimum nan".split(),
+    *"ndim newaxis nonzero norm ones outer percentile pi prod ptp quantile random ravel".split(),
+    *"repeat reshape round shape sign size sort sqrt square squeeze stack std sum take".split(),
+    *"tanh tolist transpose unique unravel_index var vstack where zeros zeros_like".split(),
+    *"choice integers normal permutation shuffle standard_normal uniform".split(),
+    *"append capitalize count endswith extend get index items join keys ljust lower pop".split(),
+    *"replace rjust split startswith strip title update upper values".split(),
+    *"_asdict _fields _replace".split(),
+}
+IDENTIFIER = re.compile(r"(?:\w|[æøåÆØÅαβγδεηθλμπρσφψωΔ])+", re.ASCII)
+FORMAT_SPEC = re.compile(r"[<>^]?[-+]?\d*[,_]?(\.\d+)?[defgs%]?")
 
 
-def merge_streams(outputs: list) -> list:
-    """Join adjacent texts of one stream, which a kernel splits wherever it likes."""
-    merged = []
-    for output in outputs:
-        last = merged[-1] if merged else {}
-        is_stream = output["output_type"] == "stream" == last.get("output_type")
-        if is_stream and output["name"] == last["name"]:
-            merged[-1] = {**last, "text": last["text"] + output["text"]}
-        else:
-            merged.append(output)
-    return [nbformat.from_dict(output) for output in merged]
+class Names(NamedTuple):
+    """What cells may use, and what they may not give another meaning."""
+
+    known: set[str]
+    fields: set[str]
+    importable: set[str]
+    reserved: set[str]
 
 
-def output_differences(stored: list, rerun: list) -> list[str]:
-    """Return what differs between a cell's stored outputs and those of its rerun, a line each."""
-    problems = []
-    pairs = zip_longest(merge_streams(stored), merge_streams(rerun))
-    for number, (one, other) in enumerate(pairs, start=1):
-        if one is None or other is None:
-            where = "the rerun only" if one is None else "the stored notebook only"
-            problems.append(f"output {number} ({describe(one or other)}) is in {where}")
-        elif describe(one) != describe(other):
-            problems.append(f"output {number} is {describe(one)}, rerun: {describe(other)}")
-        else:
-            problems += [f"output {number}: {text}" for text in content_differences(one, other)]
-    return problems
-
-
-def describe(output: dict) -> str:
-    """Name an output's kind and its parts."""
-    parts = [output["name"]] if "name" in output else sorted(output.get("data", ()))
-    return " ".join([output["output_type"], *parts])
-
-
-def content_differences(stored: dict, rerun: dict) -> Iterator[str]:
-    """Say what differs between two outputs of the same kind and parts."""
-    if stored.get("metadata", {}) != rerun.get("metadata", {}):
-        yield f"metadata is {stored.get('metadata')}, rerun: {rerun.get('metadata')}"
-    if stored.get("text") != rerun.get("text"):
-        yield f"text {first_difference(stored['text'], rerun['text'])}"
-    for mime, content in stored.get("data", {}).items():
-        if mime.startswith("image/") and mime != "image/svg+xml":
-            if not same_picture(content, rerun["data"][mime]):
-                yield f"{mime} shows another picture"
-        elif content != rerun["data"][mime]:
-            yield f"{mime} {first_difference(content, rerun['data'][mime])}"
-
-
-def first_difference(stored: object, rerun: object) -> str:
-    """Show the first line in which two values differ, around where they do."""
-    pairs = zip_longest(str(stored).splitlines(True), str(rerun).splitlines(True), fillvalue="")
-    line, (one, other) = next((i, p) for i, p in enumerate(pairs, start=1) if p[0] != p[1])
-    at = next((i for i, p in enumerate(zip(one, other, strict=False)) if p[0] != p[1]), 0)
-    part = slice(max(0, at - 30), at + 50)
-    return f"line {line} is {one[part]!r}, rerun: {other[part]!r}"
-
-
-def same_picture(stored: str, rerun: str) -> bool:
-    """Compare base64 images as seen; encoders differ between machines, pixels hardly."""
-    if stored.strip() == rerun.strip():
-        return True
-    try:
-        (kind, one), (other_kind, other) = map(read_picture, (stored, rerun))
-    except Exception:  # whatever a file may be that is no picture
-        return False
-    return kind == other_kind and one.shape == other.shape and np.abs(one - other).max() <= 2
-
-
-def read_picture(data: str) -> tuple[tuple, np.ndarray]:
-    """Return what else decides how a base64 image is seen, and its pixels [height, width, 4]."""
-    file = base64.b64decode("".join(data.split()), validate=True)
-    image = Image.open(io.BytesIO(file))
-    kind = (
-        image.format,
-        image.mode.startswith("I"),
-        getattr(image, "n_frames", 1),
-        seen_chunks(file),
+def names_for(sources: Iterable[str], root: Path) -> Names:
+    """Return the names for cells of code, beside the project in `root`."""
+    project = task_names(root)
+    return Names(
+        known=BUILTINS | POURED | project | own_names(sources),
+        fields=ATTRIBUTES | field_names(root),
+        importable=project,
+        reserved=RESERVED | project | imported_names(root),
     )
-    return kind, np.asarray(image.convert("RGBA"), int)
-
-
-def seen_chunks(file: bytes) -> list[bytes]:
-    """Return the chunks of a PNG, beside those of its pixels, that change how it is seen."""
-    found, at = [], 8
-    while at < len(file):  # of each: length, kind, content, checksum
-        end = at + 12 + int.from_bytes(file[at : at + 4])
-        found += [file[at:end]] if file[at + 4 : at + 8] in SEEN else []
-        at = end
-    return found
 
 
 def file_problems(notebook: dict, root: Path) -> list[str]:
@@ -190,55 +127,60 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
 
     Args:
         notebook: its JSON.
-        root: where the task files are, whose names its cells may use.
+        root: where the task files and `report/` are, whose names its cells may use.
     """
+    version = notebook.get("nbformat"), notebook.get("nbformat_minor")
+    if version not in FORMATS:
+        return [f"notebook: of format {version[0]}.{version[1]}, expected 4.0 to 4.5"]
     try:
         nbformat.validate(nbformat.from_dict(notebook))
     except nbformat.ValidationError as error:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
-    problems = [f"notebook: {text}" for text in metadata_problems(notebook["metadata"])]
-    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    own = own_names("".join(c["source"]) for c in code) - NOT_OWN - imported_names(root)
-    known = BUILTINS | POURED | task_names(root) | own
+    found = metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
+    problems = [f"notebook: {text}" for text in found]
+    code = [source(cell) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    names = names_for(code, root)
     count = 0
     for number, cell in enumerate(notebook["cells"], start=1):
-        found, source = list(cell_problems(cell)), "".join(cell["source"])
-        if cell["cell_type"] == "code" and source.strip():
-            count += 1
-            found += executed_problems(cell, count)
-            found += code_problems(source, known)
-            found += file_name_problems(source, root)
-        elif cell["cell_type"] == "code":  # JupyterLab leaves one at the end
-            if cell["outputs"] or cell["execution_count"] is not None:
-                found.append("is empty, expected no outputs and no execution count")
-        else:
-            found += prose_problems(source)
+        count += cell["cell_type"] == "code" and bool(source(cell).strip())
+        found = cell_problems(cell, count, names, root)
         problems += [f"cell {number} ({cell.get('id')}): {text}" for text in found]
     return problems
 
 
-def metadata_problems(metadata: dict) -> Iterator[str]:
-    """Check that the notebook's metadata are those of a Python notebook and no more."""
-    if metadata.keys() - {"kernelspec", "language_info"}:
-        yield f"metadata {sorted(metadata)}, expected kernelspec and language_info"
-    if metadata.get("kernelspec") != KERNELSPEC:
-        yield f"kernelspec is {metadata.get('kernelspec')}, expected {KERNELSPEC}"
-    language = dict(metadata.get("language_info", {}))
-    version = language.pop("version", "")
-    if language != LANGUAGE_INFO or not re.fullmatch(r"3\.\d+\.\w+", version):
-        yield f"language_info is {metadata.get('language_info')}, expected that of IPython"
+def source(cell: dict) -> str:
+    """Return what a cell says, with the ends of lines of every system."""
+    return "".join(cell["source"]).replace("\r\n", "\n")
 
 
-def cell_problems(cell: dict) -> Iterator[str]:
-    """Check that a cell is of text or code, with nothing attached to it and nothing hidden."""
-    if cell["cell_type"] not in ("code", "markdown"):
-        yield f"is a {cell['cell_type']} cell, expected code or markdown"
-    if "attachments" in cell:
+def cell_problems(cell: dict, count: int, names: Names, root: Path) -> Iterator[str]:
+    """Check a cell; `count` is the number of code cells with something in them up to here."""
+    if cell.get("attachments"):
         yield f"has attachments {sorted(cell['attachments'])}, expected none"
-    metadata = {k: v for k, v in cell["metadata"].items() if EDITED.get(k) != v}
-    times = metadata.pop("execution", {}).values()  # which nbconvert records
-    if metadata or not all(map(TIMESTAMP.fullmatch, times)):
-        yield f"metadata is {cell['metadata']}, expected none"
+    if cell["cell_type"] == "code":
+        yield from metadata_problems(cell["metadata"], CODE_METADATA)
+        if source(cell).strip():
+            yield from executed_problems(cell, count)
+            yield from code_problems(source(cell), names, root)
+        elif cell["outputs"] or cell["execution_count"] is not None:  # JupyterLab leaves one
+            yield "is empty, expected no outputs and no execution count"
+    elif cell["cell_type"] == "markdown":
+        yield from metadata_problems(cell["metadata"], TEXT_METADATA)
+        yield from prose_problems(source(cell))
+    else:
+        yield f"is a {cell['cell_type']} cell, expected code or markdown"
+
+
+def metadata_problems(metadata: dict, allowed: dict[str, str], path: str = "") -> Iterator[str]:
+    """Check metadata, level by level, against the paths that are allowed, by pattern."""
+    patterns = {name: pattern for pattern, names in allowed.items() for name in names.split()}
+    for key, value in metadata.items():
+        name, text = path + key, json.dumps(value)
+        is_level = any(known.startswith(f"{name}.") for known in patterns)
+        if is_level and isinstance(value, dict) and value:
+            yield from metadata_problems(value, allowed, f"{name}.")
+        elif not re.fullmatch(patterns.get(name, ""), text):
+            yield f"metadata {name} is {text}, expected {patterns.get(name, 'none of that name')}"
 
 
 def executed_problems(cell: dict, count: int) -> Iterator[str]:
@@ -249,19 +191,22 @@ def executed_problems(cell: dict, count: int) -> Iterator[str]:
         if output["output_type"] == "error" or output.get("name") == "stderr":
             yield f"holds {describe(output)}, expected no complaint"
         data = output.get("data", {})
-        if unknown := data.keys() - SHOWN:
+        if unknown := data.keys() - MIME_TYPES:
             yield f"shows {', '.join(sorted(unknown))}, which may do more than show"
-        if any(data.get("text/html", "")) or MARKUP.search("".join(data.get("text/markdown", ""))):
-            yield "shows markup, which may hide or change more than its output"
+        if any(data.get("text/html", "")):
+            yield "shows HTML, which may hide or change more than its output"
+        markdown = "".join(data.get("text/markdown", ""))
+        for problem in markdown_problems(markdown, PARTS_OF_OUTPUTS):
+            yield f"its output {problem}"
         if output.get("execution_count", count) != count:
             yield f"its result counts {output['execution_count']}, expected {count}"
 
 
-def prose_problems(source: str) -> Iterator[str]:
+def prose_problems(text: str) -> Iterator[str]:
     """Check that a cell of text holds no numbers, pictures or code of its own."""
-    yield from text_problems(source)
-    yield from block_problems(source)
-    for node in ast.walk(parsed(source)):
+    yield from text_problems(text)
+    yield from markdown_problems(text)
+    for node in ast.walk(parsed(text)):
         is_label = isinstance(node, ast.AnnAssign) and node.value is None  # "Answer: momentum"
         is_statement = isinstance(node, ast.stmt) and not isinstance(node, ast.Expr)
         if isinstance(node, ast.Call) or (is_statement and not is_label):
@@ -269,111 +214,105 @@ def prose_problems(source: str) -> Iterator[str]:
             return
 
 
-def block_problems(source: str) -> Iterator[str]:
-    """Check that Markdown has no code block, which looks like an output, and defines no link."""
-    blocks, state = mistune.create_markdown(renderer=None).parse(source)
-    if state.env["ref_links"]:
-        yield f"defines {', '.join(state.env['ref_links'])}, which nobody sees"
-    while blocks:
-        block = blocks.pop()
-        blocks += block.get("children", [])
-        if block["type"] == "block_code":
-            yield f"has a block of code, {block['raw'].strip()!r}: expected text and mathematics"
-
-
-def text_problems(text: str) -> Iterator[str]:
-    """Check text that a reader sees as it was typed."""
-    text = unicodedata.normalize("NFC", text)
-    if found := MARKUP.search(text):
-        yield f"has markup, {found[0].strip()!r}: expected Markdown text and mathematics"
-    if found := MARKER.search(text):
-        yield f"speaks of {found[0]}, under which it may be running"
-    if found := TEX.search(text):
-        yield f"has {found[0]}: expected mathematics that shows what is written"
-    if strange := {c for c in text if c != "\n" and invisible(c)}:
-        yield f"has unprintable characters {sorted(strange)}"
-    if found := JOINED.search(text) or SPOKEN.search(text):
-        yield f"states {found[0]}, which is typed: expected a cell that computes and shows it"
-    text = LISTED.sub(lambda several: several[0].replace(",", ", "), POINT.sub(r"\1\2\3", text))
-    digits = [c for c in text if c.isnumeric() and not c.isascii()]
-    for number in NUMBER.findall(NAMES_WITH_DIGITS.sub("", text)) + digits:
-        if number not in ASSIGNMENT_NUMBERS:
-            yield f"states {number}, which is typed: expected a cell that computes and shows it"
-
-
-def invisible(character: str) -> bool:
-    """Tell whether a character shows nothing of its own."""
-    blank = character in "\u115f\u1160\u2800\u3164\uffa0"  # letters and a symbol without ink
-    return blank or not character.isprintable() or unicodedata.category(character) in ("Mn", "Me")
-
-
-def code_problems(source: str, known: set[str]) -> Iterator[str]:
-    """Check that code uses the task files and NumPy only, and shows no number that was typed."""
-    if parsed(source) is NOT_PYTHON:
+def code_problems(text: str, names: Names, root: Path) -> Iterator[str]:
+    """Check that code uses what it may, and shows nothing that was typed."""
+    tree = parsed(text)
+    if tree is NOT_PYTHON:
         yield "is not Python, so that nothing in it can be checked"
         return
-    for line in source.splitlines():
+    for line in text.splitlines():
         if line.startswith(("%", "!")) and not MAGIC.fullmatch(line):
             yield f"runs {line}, expected autoreload or %run of a task file"
-    for token in tokenize.generate_tokens(io.StringIO(without_magics(source)).readline):
+    for token in tokenize.generate_tokens(io.StringIO(without_magics(text)).readline):
         if token.type == tokenize.COMMENT:
             yield from text_problems(token.string)
-        elif token.type == tokenize.NAME and FOREIGN.search(token.string):
+        elif token.type == tokenize.NAME and not IDENTIFIER.fullmatch(token.string):
             yield f"has the name {token.string}, with letters that may look like others"
-    nodes = list(ast.walk(parsed(source)))
-    formats = {
-        id(part)
-        for node in nodes
-        if isinstance(node, ast.FormattedValue) and node.format_spec
-        for part in ast.walk(node.format_spec)
-    }
+    for node in ast.walk(tree):
+        yield from name_problems(node, names)
+    yield from shown_problems(tree, root)
+
+
+def name_problems(node: ast.AST, names: Names) -> Iterator[str]:
+    """Check that a node uses names and attributes that it may, each in the sense that it has."""
+    for name in given_names([node]):
+        if name in names.reserved or re.match("_.", name):
+            yield f"gives {name} another meaning, expected a new name"
+    match node:
+        case ast.ImportFrom(module=name, level=0) if name.partition(".")[0] == "report":
+            for alias in node.names:
+                if alias.asname or alias.name not in names.importable:
+                    yield f"imports {ast.unparse(alias)}, expected names that report/ defines"
+        case ast.Import() | ast.ImportFrom():
+            yield f"has {ast.unparse(node)}, expected imports from report, and %run, only"
+        case ast.Match():
+            yield "has a match statement, which may read any attribute: expected if"
+        case ast.Name(id=name) if name not in names.known:
+            yield f"uses {name}, which neither the task files nor the notebook define"
+        case ast.Attribute(attr=name, ctx=ast.Store() | ast.Del()):
+            yield f"changes .{name}, expected a new value instead"
+        case ast.Attribute(attr=name) if name not in names.fields:
+            yield f"uses .{name}, expected a field of the project or ATTRIBUTES of tests/strict.py"
+
+
+def shown_problems(tree: ast.Module, root: Path) -> Iterator[str]:
+    """Check that code shows no result that was typed, and with Markdown no file and no page."""
+    nodes = list(ast.walk(tree))
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    specs = [n.format_spec for n in nodes if isinstance(n, ast.FormattedValue) and n.format_spec]
+    in_specs = {id(part) for spec in specs for part in ast.walk(spec)}
     for node in nodes:
         match node:
-            case ast.Import() | ast.ImportFrom():
-                yield f"has {ast.unparse(node)}, expected %run of the task files only"
-            case ast.Name(id=name) if name not in known:
-                yield f"uses {name}, which neither the task files nor the notebook define"
-            case ast.Attribute(attr=name) if UNSAFE_ATTRIBUTE.match(name):
-                yield f"uses .{name}, which a report does not need"
-            case ast.MatchClass(kwd_attrs=[name, *_]):
-                yield f"matches .{name}, which a report does not need"
+            case ast.Name(id="Markdown" | "display" as name) if id(node) not in called:
+                yield f"hands {name} on, expected a call of it"
+            case ast.Call(func=ast.Name(id="Markdown"), args=args, keywords=keywords):
+                starred = any(isinstance(arg, ast.Starred) for arg in args)
+                if keywords or starred or len(args) != 1:
+                    yield "gives Markdown more than a text, which may show what nothing computes"
+            case ast.FormattedValue(value=ast.Constant(value=value)):
+                yield f"formats {value!r}, {TYPED}"
+            case ast.JoinedStr(values=parts) if id(node) not in in_specs:
+                if any(map(is_split_number, pairwise(parts))):
+                    yield f"has digits beside a value in {ast.unparse(node)}, read as one number"
+            case ast.Constant(value=str(text)) if id(node) in in_specs:
+                if not FORMAT_SPEC.fullmatch(text):
+                    yield f"has the format {text!r}, expected width, precision and defgs%"
             case ast.Constant(value=str(text)):
-                if id(node) not in formats or not FORMAT.fullmatch(text):
-                    yield from text_problems(text.replace("\t", " "))
+                if text.startswith("http") or names_file(root, text):
+                    yield f"names {text}, which Markdown would show"
+                yield from text_problems(text.replace("\t", " "))
             case ast.Constant(value=bytes() | int() | float() | complex() as number):
                 if not (isinstance(number, bool) or is_stated(number)):
-                    yield f"has {number}, which is typed: expected a name from the task files"
+                    yield f"has {number}, {TYPED}"
 
 
-def is_stated(number: bytes | complex) -> bool:
-    """Tell whether the assignment states a number, without or with commas."""
+def is_split_number(parts: tuple[ast.expr, ast.expr]) -> bool:
+    """Tell whether of two neighbours in an f-string one is a value, the other digits beside it."""
+    match parts:
+        case ast.Constant(value=text), ast.FormattedValue():
+            return bool(re.search(r"\d[.,]\d*$", text))  # but "Task 4{letter}" is none
+        case ast.FormattedValue(), ast.Constant(value=text):
+            return bool(re.match(r"[.,]?\d", text))
+    return False
+
+
+def is_stated(number: object) -> bool:
+    """Tell whether a number may be typed, without or with commas."""
     text = str(number).removesuffix(".0")
-    return (
-        text in ASSIGNMENT_NUMBERS
-        or re.sub(r"(?<=\d)(?=(\d{3})+$)", ",", text) in ASSIGNMENT_NUMBERS
-    )
-
-
-def file_name_problems(source: str, root: Path) -> Iterator[str]:
-    """Check that Markdown, which also shows a file or a page, is given a text that is neither."""
-    for node in ast.walk(parsed(source)):
-        match node:
-            case ast.keyword(arg="filename" | "url" | "raw"):
-                yield f"gives {node.arg}, which may show what nothing computes"
-            case ast.Call(func=ast.Name(id="Markdown"), args=[_, _, *_] | [ast.Starred(), *_]):
-                yield "gives Markdown more than a text, which may show what nothing computes"
-            case ast.Constant(value=str(text)) if text.startswith("http") or names_file(root, text):
-                yield f"names {text}, which Markdown would show"
+    return text in STATED or re.sub(r"(?=(\d{3})+$)", ",", text) in STATED
 
 
 def names_file(root: Path, text: str) -> bool:
     """Tell whether a text is the name of a file beside the notebook."""
-    return bool(re.fullmatch(r"[^\n\0]{1,200}", text)) and (root / text).is_file()
+    try:
+        return (root / text).is_file()
+    except OSError:  # it is too long for a name
+        return False
 
 
-def without_magics(source: str) -> str:
+def without_magics(text: str) -> str:
     """Return the Python lines of a cell, the others emptied."""
-    lines = source.splitlines()
+    lines = text.splitlines()
     return "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
 
 
@@ -381,57 +320,65 @@ NOT_PYTHON = ast.Module([])
 
 
 @cache  # a hundred copies of one notebook are asked about in the tests
-def parsed(source: str) -> ast.Module:
+def parsed(text: AnyStr) -> ast.Module:
     """Return the Python of a cell or a file, an empty module, NOT_PYTHON, if it isn't."""
     try:
-        return ast.parse(without_magics(source))
+        return ast.parse(without_magics(text) if isinstance(text, str) else text)
     except (SyntaxError, ValueError):  # the latter for a null character, before Python 3.12
         return NOT_PYTHON
 
 
+def modules(root: Path, *patterns: str) -> list[ast.Module]:
+    """Return the project's files, decoded as Python does; what isn't Python is empty."""
+    return [parsed(path.read_bytes()) for pattern in patterns for path in root.glob(pattern)]
+
+
 def task_names(root: Path) -> set[str]:
-    """Return the names that the top-level Python files define, without what they import."""
+    """Return the names that the task files and `report/` define, without what they import."""
     names: set[str] = set()
-    for path in root.glob("*.py"):
-        for node in parsed(path.read_text(encoding="utf-8")).body:  # a broken file defines nothing
-            is_path = "__file__" in ast.unparse(node)  # by which to read a file
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                names.add(node.name)
-            elif isinstance(node, ast.Assign | ast.AnnAssign) and not is_path:
-                names |= stored_names(ast.walk(node))
+    for node in (node for module in modules(root, *RUN, "report/*.py") for node in module.body):
+        reads_files = re.search(r"__file__|Path\(", ast.unparse(node))
+        match node:
+            case ast.FunctionDef() | ast.ClassDef():
+                names |= given_names([node])
+            case ast.Assign(targets=targets) if not reads_files:
+                names |= given_names(part for target in targets for part in ast.walk(target))
+            case ast.AnnAssign(target=target) if not reads_files:
+                names |= given_names([target])
     return names
 
 
+def field_names(root: Path) -> set[str]:
+    """Return the public fields and methods of the project's classes."""
+    nodes = (node for module in modules(root, *RUN, "report/*.py") for node in ast.walk(module))
+    parts = (part for node in nodes if isinstance(node, ast.ClassDef) for part in node.body)
+    names = given_names(getattr(part, "target", part) for part in parts)
+    return {name for name in names if not name.startswith("_")}
+
+
 def imported_names(root: Path) -> set[str]:
-    """Return the names that the top-level Python files import, and %run pours into the notebook."""
-    nodes = (n for p in root.glob("*.py") for n in ast.walk(parsed(p.read_text(encoding="utf-8"))))
+    """Return the names that the task files import, and %run pours into the notebook."""
+    nodes = (node for module in modules(root, *RUN) for node in ast.walk(module))
     imports = (node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
     return {alias.asname or alias.name for node in imports for alias in node.names}
 
 
 def own_names(sources: Iterable[str]) -> set[str]:
-    """Return the names that the cells themselves give values to."""
+    """Return the names that the cells themselves give a meaning to."""
+    return given_names(node for text in sources for node in ast.walk(parsed(text)))
+
+
+def given_names(nodes: Iterable[ast.AST]) -> set[str]:
+    """Return the names to which these very nodes give a meaning, or take it away."""
     names: set[str] = set()
-    for source in sources:
-        nodes = list(ast.walk(parsed(source)))
-        names |= stored_names(nodes) | {node.arg for node in nodes if isinstance(node, ast.arg)}
-    return {name for name in names if name == "_" or not name.startswith("_")}
-
-
-def stored_names(nodes: Iterable[ast.AST]) -> set[str]:
-    """Return the names that these nodes give values to."""
-    names: set[str | None] = set()
     for node in nodes:
         match node:
-            case ast.Name(id=name, ctx=ast.Store()):
-                names.add(name)
             case (
-                ast.FunctionDef(name=name)
+                ast.Name(id=name, ctx=ast.Store() | ast.Del())
+                | ast.arg(arg=name)
+                | ast.FunctionDef(name=name)
                 | ast.ClassDef(name=name)
-                | ast.ExceptHandler(name=name)
-                | ast.MatchAs(name=name)
-                | ast.MatchStar(name=name)
-                | ast.MatchMapping(rest=name)
+                | ast.ExceptHandler(name=str(name))
             ):
                 names.add(name)
-    return {name for name in names if name}
+    return names

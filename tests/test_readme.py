@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 
-from tests.strict import same_picture
+from tests.outputs import same_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
