@@ -408,6 +408,51 @@ names = [os.readlink("/proc/self/fd/" + n) for n in os.listdir("/proc/self/fd") 
          and os.path.lexists("/proc/self/fd/" + n)]
 found = sum(not name.startswith(("pipe:", "/dev/null", "/proc", "/hand-in")) for name in names)
 """,
+    "processes of its own": """
+import os, subprocess
+found = 0
+for start in (os.fork, lambda: os.posix_spawn("/usr/bin/true", ["true"], {{}})):
+    try:
+        found += start() > 0
+    except OSError:
+        pass
+""",
+    "memory that is nobody's": """
+import ctypes
+libc = ctypes.CDLL(None)
+found = sum(call >= 0 for call in (libc.shmget(0, 4096, 0o1600), libc.memfd_create(b"x", 0)))
+""",
+    "namespaces of its own": """
+import ctypes
+libc = ctypes.CDLL(None)
+found = sum(libc.unshare(flag) == 0 for flag in (0x10000000, 0x00020000, 0x20000000, 0x40000000))
+""",
+    "much memory": """
+found = 0
+try:
+    found = len(bytearray(1 << 30))
+except MemoryError:
+    pass
+""",
+    "much room": """
+found = 0
+for folder in ("/tmp", "/dev/shm"):
+    try:
+        for number in range(7):
+            with open(folder + "/" + str(number), "wb") as file:
+                file.write(bytes(10 << 20))
+        found += 1
+    except OSError:
+        pass
+""",
+    "places to write": """
+import os
+found = 0
+for folder, _, _ in os.walk("/", topdown=True):
+    if not folder.startswith(("/proc", "/tmp", "/dev/shm", "/dev/pts", "/usr/share")):
+        found += os.access(folder, os.W_OK)
+found += not os.access("/tmp", os.W_OK)
+""",
     "rights": """
 status = open("/proc/self/status").read()
 found = int(status.split("CapEff:")[1].split()[0], 16) + 1 - int(
