@@ -22,7 +22,7 @@ MAX_LINES = 5000
 
 
 class Patience(NamedTuple):
-    """How many seconds things may take."""
+    """How many seconds of a processor things may take, and in all how many seconds."""
 
     statement: float = 20  # one of a task file; matplotlib's import is one
     row: float = 10
@@ -88,7 +88,7 @@ class Worker:
 
     def send(self, message: dict) -> None:
         """Write a line of JSON."""
-        self.watch.deadline = time.monotonic() + 10
+        self.watch.allow(10)
         with suppress(OSError):  # it has ended: who reads then is told
             self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
@@ -100,10 +100,10 @@ class Worker:
             EndedError: none came in that time, or before the end, or none that is an object.
         """
         seconds = max(0, min(seconds, end - time.monotonic()))
-        self.watch.deadline = time.monotonic() + seconds
+        self.watch.allow(seconds)
         why = None
         try:
-            message = json.loads(self.lines.get(timeout=seconds + 2))
+            message = json.loads(self.lines.get(timeout=box.WALL * seconds + 2))
             if isinstance(message, dict):
                 return message
         except queue.Empty:

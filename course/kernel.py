@@ -48,7 +48,7 @@ class BoxedKernel(RunningKernel):
         for descriptor in descriptors:
             os.close(descriptor)
         self.watch = box.Watch(self.km.provisioner.process, limits, self.sockets)
-        self.watch.deadline = time.monotonic() + limits.seconds
+        self.watch.allow(limits.seconds)
         self.watch.start()
         self.kc = self.km.client(context=context)
         self.kc.start_channels()

@@ -10,7 +10,7 @@ import pytest
 
 from course.grading import PUBLIC_SEED, grade, public, references
 from course.rubric import FUNCTIONS, PROSE, ROWS, TASKS
-from tests.course_files import ROOT, expected, lost, unpack
+from tests.course_files import PATIENCE, ROOT, expected, lost, unpack
 
 SOLUTION = {f"{home}.py": None for home in FUNCTIONS.values()}
 ASSIGNMENT = dict(
@@ -124,7 +124,8 @@ def why_lost(request, tmp_path_factory):
     """What each of the selected breakages costs, two at a time."""
 
     def cost(name, how):
-        return lost(unpack(tmp_path_factory.mktemp(f"{name}-{how}"), broken(name, how)))
+        folder = unpack(tmp_path_factory.mktemp(f"{name}-{how}"), broken(name, how))
+        return lost(folder, patience=PATIENCE._replace(row=1) if how == "loop" else PATIENCE)
 
     expected()
     items = [i for i in request.session.items if "why_lost" in getattr(i, "fixturenames", ())]
@@ -136,7 +137,7 @@ def why_lost(request, tmp_path_factory):
 HOW = ["blank", "syntax", "name", "loop", "shape", "factor"]
 
 
-@pytest.mark.parametrize("breakage", itertools.product(FUNCTIONS, HOW), ids="-".join)
+@pytest.mark.parametrize("breakage", [*itertools.product(FUNCTIONS, HOW)], ids="-".join)
 def test_broken_function_costs_its_rows_and_those_that_need_it(breakage, why_lost):
     name, why = breakage[0], why_lost[breakage].result()
     own = {f"{row.task} {row.name}" for row in ROWS if row.function == name}
