@@ -1,11 +1,14 @@
 """Hand in: execute the notebook, export it as a PDF without TeX or a browser, zip the code.
 
-The way of a notebook: nbconvert reads it, its Markdown and outputs become HTML, pandoc turns that
-into Typst, Typst sets the PDF. Whatever cannot make the way is named on stderr with its cell.
+The way of a notebook: its cells and outputs become a list of parts, pandoc with report/report.lua
+makes that Typst, and Typst a PDF that looks as report/report.typ says and that screen readers can
+read (PDF/UA-1). Whatever cannot make the way is named on stderr with its cell.
 """
 
 import argparse
 import base64
+import codecs
+import errno
 import io
 import json
 import os
@@ -14,31 +17,25 @@ import shutil
 import sys
 import tempfile
 import zipfile
-import zlib
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
+from datetime import date
 from html import escape, unescape
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import unquote
+from typing import TextIO
+from urllib.parse import quote, unquote
 from urllib.request import urlopen
 
 import nbformat
 import pypandoc
 import typst
-from bs4 import BeautifulSoup, Tag
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
-from mistune import HTMLRenderer
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbconvert.exporters import Exporter, TemplateExporter
 from nbconvert.filters import strip_ansi
-from nbconvert.filters.markdown_mistune import (
-    InvalidNotebook,
-    IPythonRenderer,
-    MarkdownWithMath,
-    import_plugin,
-)
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from tqdm import tqdm
@@ -48,491 +45,201 @@ from traitlets import List, Unicode
 os.environ.setdefault("PYPANDOC_PANDOC", str(Path(pypandoc.__file__).with_name("files") / "pandoc"))
 
 NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
-ANONYMOUS = "Anonymous"
-
+REPORT = Path(__file__).with_name("report")
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+HIDING = {"hide-input", "remove-input"}  # tags of code cells whose source the PDF leaves out
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")  # vectors first
-PREFERRED = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
-INVISIBLE = "script:not([type^='math/tex']), style, link, meta, .anchor-link"
-HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
-NOT_ON_PAPER = ("audio", "canvas", "embed", "form", "iframe", "object", "svg", "video")
-
-
-def spread(environment: re.Match) -> str:
-    """Return `aligned` with TeX's space between pairs of columns, `cases` between columns."""
-    step = 1 if "cases" in environment[1] else 2
-    rows = [re.split(r"(?<!\\)&", row) for row in environment[0].split(r"\\")]
-    for row in rows:
-        row[step::step] = [r"\quad " + cell for cell in row[step::step]]
-    return r"\\".join("&".join(row) for row in rows)
-
-
-MARK = "\ue000"  # for private use: nobody else's text
-# what MathJax knows and pandoc does not, or says in another way than Typst expects; a matrix
-# without delimiters would merge with what is around it
-MACROS = r"""
-\newcommand{\label}[1]{}\newcommand{\tag}[1]{\qquad(#1)}\newcommand{\hbox}[1]{\text{#1}}
-\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\textcolor}[2]{#2}\newcommand{\require}[1]{}
-\newcommand{\hphantom}[1]{\phantom{#1}}\newcommand{\vphantom}[1]{}\newcommand{\smash}[1]{#1}
-\newcommand{\fbox}[1]{\boxed{\text{#1}}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
-\newcommand{\notag}{}\newenvironment{dcases}{\begin{cases}}{\end{cases}}
-\newenvironment{matrix}{\begin{pmatrix}\text{MARK}}{\end{pmatrix}}
-\newenvironment{smallmatrix}{\begin{pmatrix}\text{MARK}}{\end{pmatrix}}
-""".replace("MARK", MARK)
-BRACES = r"\{(?:\\.|[^{}\\])*\}"
-for _ in range(4):  # regular expressions do not count: braces within braces within braces
-    BRACES = rf"\{{(?:\\.|[^{{}}\\]|{BRACES})*\}}"
-COMMAND = r"\\(?:\w*command|DeclareMathOperator)\*?\s*\{?\\\w+\}?\s*(?:\[\d\]\s*)?"
-DEFINITION = re.compile(COMMAND + BRACES, re.DOTALL)
-FONTS = "bf|rm|cal|it|sf|tt"
-NORM = r"(?<!\\)\\\|"
-INNER = r"((?s:(?!\\begin).)+?)"  # within an environment that has none within it
-BEHIND_BRACE = rf"\\left\s*\\\{{\s*\\begin\{{(?:%s)\}}{INNER}\\end\{{\w+\}}\s*\\right\s*\."
-REWRITES = (
-    (r"\\def\s*(\\\w+)\s*(?=\{)", r"\\newcommand{\1}"),
-    (r"\\def\s*(\\\w+)\s*#1\s*(?=\{)", r"\\newcommand{\1}[1]"),
-    (rf"\{{\\({FONTS})\b", r"\\math\1{"),
-    (rf"\\({FONTS})\s*\{{", r"\\math\1{"),
-    (r"\\(?:m?kern|[mh]?skip)\s*-?[\d.]+\s*(?:mu|pt|em|ex|cm)", r"\\,"),
-    (r"\\(?:tiny|small|large|Large|LARGE|huge|Huge)\b", ""),
-    (r"\\(left|right)\s*\\(?:\||[lr]Vert)", r"\\\1\\Vert "),
-    (rf"{NORM}(.+?){NORM}", r"\\lVert \1\\rVert "),
-    (r"\n\s*\n", "\n"),
-    (r"(\\begin\{\w+\})\s*\[[tbc]\]", r"\1"),
-    (rf"\\begin\{{array\}}\s*\{{rcl\}}{INNER}\\end\{{array\}}", r"\\begin{split}\1\\end{split}"),
-    (rf"\\begin\{{array\}}\s*{BRACES}", r"\\begin{matrix}"),
-    (r"\\end\{array\}", r"\\end{matrix}"),
-    (BEHIND_BRACE % "matrix", r"\\begin{cases}\1\\end{cases}"),
-    (rf"\\begin\{{(d?cases|align(?:ed)?\*?)\}}{INNER}\\end\{{\1\}}", spread),
-    (BEHIND_BRACE % "aligned|split|gathered", r"\\begin{cases}\1\\end{cases}"),
-)
-CORRECTIONS = (  # of pandoc's Typst
-    (r'delim: "\|\|"', 'delim: "‖"'),
-    (rf'delim: "\(", upright\("{MARK}"\)', "delim: #none,"),
-    (rf'vec\(upright\("{MARK}"\)', "vec(delim: #none,"),
-    (r"; #none\)", ")"),  # no row after a last line break
-    (r"(?<=[])]);", " ;"),  # ends a row, not the code before it
-    (r"(#scale\([^)]*\))\[(\\.|[^]]+)\]", r"\1[$\2$]"),  # delimiters, not their names
-    (r" ?\\\|", ' class("normal", |)'),  # no relation
-    (r"#box\(stroke: black, inset: 3pt", "#box(stroke: 0.5pt, inset: 3pt, baseline: 50% - 0.25em"),
-)
-
-# a pandoc template: $$ is one dollar
-TEMPLATE = r"""
-#let authors = json(bytes(sys.inputs.authors))
-#set document(title: [$title$], author: authors, date: none)
-#set page(paper: "a4", margin: (x: 2cm, top: 2cm, bottom: 2.3cm), footer: context {
-  set text(9pt, fill: luma(35%))
-  authors.join(", ")
-  h(1fr)
-  counter(page).display("1 / 1", both: true)
-})
-#set text(font: "New Computer Modern", size: 10.5pt, lang: "en", hyphenate: false)
-#set text(ligatures: false) // of this font's, one makes a dash of two hyphens
-#set par(justify: true, leading: 0.6em, spacing: 1.05em)
-#set smartquote(enabled: false)
-#let horizontalrule = line(length: 100%, stroke: 0.5pt + luma(60%))
-#show link: set text(fill: rgb("#1a4b8c"))
-#show heading: set block(above: 1.6em, below: 0.9em)
-#show heading.where(level: 1): set text(14pt)
-#show heading.where(level: 2): set text(12pt)
-#show quote.where(block: true): it => block(
-  inset: (x: 10pt, y: 3pt), stroke: (left: 2pt + luma(80%)), it.body,
-)
-
-// what is too long for a line is wrapped: an empty box may end one, and is not copied as text
-#show regex("\S{60,}"): token => token.text.clusters().join(box())
-
-// code is boxed, an output has a bar on its left
-#show raw: set text(font: "DejaVu Sans Mono")
-#show raw.where(block: false): set text(0.84em)
-#show raw.where(block: true): set text(7.8pt)
-#show raw.where(block: true): set par(justify: false, leading: 0.55em)
-#show raw.where(block: true): it => {
-  let bars = (output: luma(70%), stderr: rgb("#c0392b"))
-  let look = if it.lang in bars.keys() {
-    (stroke: (left: 1.5pt + bars.at(it.lang)))
-  } else {
-    (fill: luma(96%), radius: 2pt, sticky: it.lines.len() < 13)
-  }
-  block(width: 100%, inset: (x: 6pt, y: 5pt), breakable: it.lines.len() > 12, ..look, it)
+KINDS = {  # of what to set, by type; of an output the first of its types
+    **dict.fromkeys(("text/markdown", "text/latex"), "markdown"),
+    **dict.fromkeys(IMAGES, "picture"),
+    **{"text/html": "html", "text/plain": "output"},
 }
 
-#show figure: set block(above: 1.2em, below: 1.2em)
-#show figure.where(kind: table): set block(breakable: true)
-#show figure.where(kind: table): set figure.caption(position: top)
-#set table(stroke: none, inset: (x: 0.6em, y: 0.35em))
-#set table.hline(stroke: 0.5pt)
-#set table.cell(breakable: false)
-#show table: set par(justify: false)
-// a table that is too wide gets narrow headings, may break words of 20 characters, and is set
-// smaller, a bit to keep its lines, more to keep its words
-#show table: it => layout(area => {
-  let width(content) = calc.max(1pt, measure({ show image: none; content }).width)
-  let narrow = if width(it) <= area.width { it } else {
-    show table.cell.where(y: 0): cell => {
-      show regex(".{4,}? "): part => part.text.trim() + linebreak()
-      cell
-    }
-    show regex("\S{20,}"): word => word.text.clusters().join(box())
-    it
-  }
-  let words = {
-    show " ": linebreak()
-    show regex("\S{20,}"): word => word.text.clusters().slice(0, 20).join()
-    it
-  }
-  let size = calc.max(0.85, area.width / width(narrow))
-  set text(size: 1em * calc.min(1, size, area.width / width(words)))
-  let long = measure(narrow, width: area.width).height > area.height / 2
-  align(center, block(stroke: (y: 0.8pt), breakable: long, { set align(start); narrow }))
-})
-
-// as in a browser, a picture is no wider than its place
-#let image(width: auto, ..options) = std.image(
-  width: if type(width) == length and width > 17cm { 100% } else { width }, ..options,
+# code, which stays as it is; what no paper can show; formulas as Jupyter finds them
+SPECIAL = re.compile(
+    r"""(?msx)
+    ^[ >]*(?P<fence>`{3,}|~{3,}).*?(?:^[ >]*(?P=fence)|\Z)
+    | (?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`) | <(?P<code>pre|code|script|style)\b.*?</(?P=code)>
+    | <(?P<tag>audio|canvas|embed|form|iframe|object|video)\b(?:.*?</(?P=tag)>|[^>]*>) | \\\$
+    | \$\$(?P<display>.+?)\$\$ | (?P<environment>\\begin\{(?P<name>\w+\*?)\}.*?\\end\{(?P=name)\})
+    | \$(?P<inline>(?:\\.|[^$\\\n]|\n(?!\s*\n))+)\$ | \\\\\((?P<round>.+?)\\\\\)
+    | \\\\\[(?P<square>.+?)\\\\\]
+    """
 )
-
-#set math.mat(column-gap: 1em)
-#show selector.or(math.mat, math.vec, math.cases): it => math.display(it) // as TeX: not smaller
-#set scale(reflow: true) // pandoc's large delimiters
-// an equation wider than the page is set smaller
-#show math.equation.where(block: true): it => layout(area => {
-  let width = measure(it).width
-  if width <= area.width { it } else { scale(100% * (area.width / width), reflow: true, it) }
-})
-
-#align(center)[
-  #show title: set text(18pt)
-  #title()
-  #authors.join([, ], last: [ and ])
-  #v(1em)
-]
-#let block = block.with(width: 100%) // pandoc's, for HTML's <div>
-$body$
-"""
+UNSEEN = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ue000]")  # what moves a cursor, and our own mark
+COMMENT = "//\ue000"  # begins those of report.lua, which are JSON
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room for it"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "close it where it is open, and allow writing"),
+    errno.EROFS: "its disk is read-only, give another --output",
+    errno.EISDIR: "a folder has its name, give another --output",
+    errno.ENAMETOOLONG: "give a shorter --output",
+}
 
 
-def formula_html(tex: str, display: bool = False) -> str:
-    """Return a formula in the way by which pandoc knows it."""
-    mode = "; mode=display" if display else ""
-    return f'<script type="math/tex{mode}">{tex}</script>'
+def say(message: str, stream: TextIO | None = None) -> None:
+    """Print what the console can write of a message, and never fail."""
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    with suppress(OSError, ValueError):  # a console that is full or closed
+        print(message.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
-class Renderer(IPythonRenderer):
-    """Jupyter's Markdown as HTML that tells pandoc mathematics, footnotes and code apart."""
-
-    notes = ""  # pandoc needs identifiers that no other cell has
-    inline_math = staticmethod(formula_html)
-    block_math = staticmethod(partial(formula_html, display=True))
-
-    def latex_environment(self, name: str, body: str) -> str:
-        """Mark an environment that stands without dollars."""
-        return self.block_math(f"\\begin{{{name}}}{body}\\end{{{name}}}")
-
-    def image(self, text: str, url: str, title: str | None = None) -> str:
-        """Leave a missing attachment to whoever looks for pictures."""
-        with suppress(InvalidNotebook):
-            return super().image(text, url, title)
-        return HTMLRenderer.image(self, text, url, title)
-
-    def block_html(self, html: str) -> str:
-        """Mark formulas that stand within HTML."""
-        return html_math(html)
-
-    def block_code(self, code: str, info: str | None = None) -> str:
-        """Leave highlighting to Typst."""
-        return listing(code, (info or "").strip().partition(" ")[0])
-
-    def footnote_ref(self, key: str, index: int) -> str:
-        """Mark where a footnote belongs."""
-        return f'<a epub:type="noteref" href="#{self.notes}-{index}">{index}</a>'
-
-    def footnote_item(self, text: str, key: str, index: int) -> str:
-        """Mark what a footnote says."""
-        return f'<aside epub:type="footnote" id="{self.notes}-{index}">{text}</aside>'
-
-    def footnotes(self, text: str) -> str:
-        """Leave placing to Typst."""
-        return text
+def open_streams() -> None:
+    """Lead standard streams that are closed to nowhere, since kernels and bars need some."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
 
 
-def markdown_html(source: str, attachments: dict | None = None) -> str:
-    """Return the HTML of a cell's or an output's Markdown."""
-    renderer = Renderer(escape=False, anchor_link_text="", attachments=attachments)
-    renderer.notes = f"note-{zlib.crc32(source.encode())}"
-    plugins = (*MarkdownWithMath.DEFAULT_PLUGINS, "footnotes")
-    return MarkdownWithMath(renderer, plugins=map(import_plugin, plugins)).render(source)
+def warn(cell: int, message: str) -> None:
+    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
+    say(f"warning: cell {cell}: {' '.join(message.split())}", sys.stderr)
 
 
-def html_math(html: str) -> str:
-    """Return HTML with the formulas of its text marked, as MathJax finds them."""
+def marked(text: str, cell: int, kind: str) -> str:
+    """Return Markdown or HTML whose formulas are hidden from pandoc, as report.lua knows them."""
 
     def mark(found: re.Match) -> str:
-        return formula_html(unescape(found[2]), bool(found[1])) if found[2] else "$"
+        if found["tag"]:
+            warn(cell, f"<{found['tag']}> cannot be set, its source is shown: {found[0]:.300}")
+            return f"<code>{escape(found[0])}</code>"
+        display = found["display"] or found["square"] or found["environment"]
+        tex = display or found["inline"] or found["round"]
+        if not tex:
+            return "$" if kind == "html" and found[0] == r"\$" else found[0]
+        tex = unescape(tex) if kind == "html" else tex
+        return f"\ue000{'d' if display else 'i'}{tex.strip().encode().hex()}\ue000"
 
-    soup = BeautifulSoup(html, "html.parser")
-    for text in soup.find_all(string=re.compile(r"\$")):
-        if not text.find_parent(["pre", "code", "script", "style"]):
-            marked = re.sub(r"(?s)\\\$|\$(\$?)(.+?)(?<!\\)\$\1", mark, escape(text))
-            text.replace_with(BeautifulSoup(marked, "html.parser"))
-    return str(soup)
-
-
-def listing(text: str, language: str) -> str:
-    """Return the HTML of preformatted text; empty text leaves nothing."""
-    text = strip_ansi(text).strip("\n")
-    return text and f'<pre class="{escape(language)}">{escape(text)}</pre>\n'
+    return SPECIAL.sub(mark, text)
 
 
-def data_html(mime: str, data: str, metadata: dict) -> str:
-    """Return the HTML of data of one of the preferred types, empty if nothing can be seen of it."""
-    if mime in IMAGES:
-        data = base64.b64encode(data.encode()).decode() if mime == "image/svg+xml" else data
-        about = {**metadata, **metadata.get(mime, {})}
-        names = [name for name in ("alt", "width") if name in about]
-        attributes = "".join(f' {name}="{escape(str(about[name]))}"' for name in names)
-        return f'<p><img class="output" src="data:{mime};base64,{data}"{attributes}></p>\n'
-    if mime == "text/html":
-        soup = BeautifulSoup(data, "html.parser")
-        return html_math(data) if soup.get_text(strip=True) or soup(["img", *NOT_ON_PAPER]) else ""
-    return listing(data, "output") if mime == "text/plain" else markdown_html(data)
+def address(mime: str, data: str) -> str:
+    """Return a picture as the address of itself."""
+    data = base64.b64encode(data.encode()).decode() if data.lstrip().startswith("<") else data
+    return f"data:{mime};base64,{''.join(data.split())}"
 
 
-def output_html(output: NotebookNode, cell: int) -> str:
-    """Return the HTML of an output, of the first of its types that paper can show."""
-    if output.output_type == "stream":
-        return listing(output.text, "stderr" if output.name == "stderr" else "output")
+def output_part(output: NotebookNode, cell: int) -> dict:
+    """Return what paper can show of an output, of the first of its types."""
     if output.output_type == "error":
-        report(cell, f"its output is an error, {output.ename}")
-        return listing("\n".join(output.traceback), "stderr")
-    data = {mime: content for mime, content in output.data.items() if content}
-    shown = {
-        mime: data_html(mime, data[mime], output.metadata) for mime in PREFERRED if mime in data
-    }
-    best = next((mime for mime in shown if shown[mime]), None)
-    if best in ("text/plain", None):
-        for other in sorted(data.keys() - {best}):
-            report(cell, f"{other} output cannot be set, its {best or 'source'} is shown")
-    source = "\n".join(f"{mime}: {str(content)[:300]}" for mime, content in data.items())
-    return shown[best] if best else listing(source, "output")
+        warn(cell, f"its output is an error, {output.ename}")
+        return {"kind": "error", "text": "\n".join(output.traceback)}
+    if output.get("name") == "stderr":
+        warn(cell, f"its output on stderr is left out: {output.text:.300}")
+        return {"kind": "output", "text": ""}
+    data = output.get("data") or {"text/plain": output.get("text")}
+    data = {mime: content for mime, content in data.items() if content}
+    mime = next((mime for mime in KINDS if mime in data), "its source")
+    if mime in ("text/plain", "its source"):
+        for other in sorted(data.keys() - {mime}):
+            warn(cell, f"{other} output cannot be set, {mime} is shown")
+    text = data.get(mime) or "".join(f"{mime}: {str(data[mime])[:300]}\n" for mime in data)
+    about = {**output.get("metadata", {}), **output.get("metadata", {}).get(mime, {})}
+    options = {name: str(about.get(name, "")) for name in ("alt", "width")}
+    text = address(mime, text) if mime in IMAGES else text
+    return {"kind": KINDS.get(mime, "output"), "text": text, **options}
 
 
-def cell_html(cell: NotebookNode, number: int, language: str) -> str:
-    """Return the HTML of a cell and its outputs; no language leaves the code out."""
-    if cell.cell_type == "markdown":
-        return markdown_html(cell.source, cell.get("attachments"))
-    if cell.cell_type == "raw":
-        mime = cell.metadata.get("raw_mimetype") or cell.metadata.get("format")
-        mime = mime if mime in ("text/markdown", "text/html") else "text/plain"
-        return data_html(mime, cell.source, {})
-    code = listing(cell.source, language) if language else ""
-    return code + "".join(output_html(output, number) for output in cell.outputs)
+def parts(nb: NotebookNode, *, code: bool) -> Iterator[dict]:
+    """Yield what of a notebook to set, with or without the sources of code cells."""
+    language = nb.metadata.get("language_info", {}).get("name", "python")
+    for number, cell in enumerate(nb.cells, 1):
+        source, kind = cell.source, {"markdown": "markdown", "code": language}.get(cell.cell_type)
+        for name, data in cell.get("attachments", {}).items():
+            for spelt in {name, quote(name)}:
+                source = source.replace(f"attachment:{spelt}", address(*next(iter(data.items()))))
+        if kind != language or (code and not HIDING & set(cell.metadata.get("tags", ()))):
+            yield {"cell": number, "kind": kind or "output", "text": source}
+        for output in cell.get("outputs", ()):
+            yield {"cell": number, **output_part(output, number)}
 
 
-def report(where: Tag | int | str, message: str) -> None:
-    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
-    cell = where.find_parent("cell")["n"] if isinstance(where, Tag) else where
-    print(f"warning: cell {cell}: {message}", file=sys.stderr)
-
-
-def show_source(tag: Tag, source: str, what: str) -> None:
-    """Put in place of a tag the source that cannot be translated."""
-    report(tag, f"{what} cannot be set, its source is shown: {source.strip()[:300]}")
-    name = "pre" if "display" in tag.get("type", "") else "code"
-    tag.replace_with(BeautifulSoup(f"<{name}>{escape(source.strip())}</{name}>", "html.parser"))
-
-
-def pandoc(html: str, directory: str, *options: str) -> tuple[str, list[str]]:
-    """Translate HTML to Typst, and return also the formulas that pandoc gave up on."""
-    log = Path(directory, "pandoc.json")
-    body = pypandoc.convert_text(
-        html,
-        "typst",
-        "html+epub_html_exts-auto_identifiers",
-        ["--wrap=none", "--syntax-highlighting=idiomatic", "--quiet", f"--log={log}", *options],
-        verify_format=False,
-        sandbox=True,
+def typst_lines(nb: NotebookNode, name: str, *, code: bool = True) -> list[str]:
+    """Return a notebook's Typst; a name is its title if no heading is."""
+    shown = []
+    for part in parts(nb, code=code):
+        text = UNSEEN.sub("", strip_ansi(part["text"])).strip("\n")
+        if part["kind"] in ("markdown", "html"):
+            text = marked(text, part["cell"], part["kind"])
+        shown += [{**part, "text": text}] if text else []
+    content = json.dumps({"name": name, "parts": shown})
+    reader, options = str(REPORT / "report.lua"), ("--wrap=none", "--syntax-highlighting=idiomatic")
+    source = pypandoc.convert_text(
+        content, "typst", reader, options, verify_format=False, sandbox=True
     )
-    failures = [m["contents"] for m in json.loads(log.read_text("utf-8")) if "TeX" in m["type"]]
-    return body, failures
-
-
-def failing(lines: list[str], directory: str) -> set[int]:
-    """Return the indices of the lines of Typst that cannot be compiled."""
-    file, bad = Path(directory, "lines.typ"), set()
-    while True:
-        file.write_text(
-            "\n".join("" if i in bad else line for i, line in enumerate(lines)), "utf-8"
-        )
-        try:
-            typst.compile(str(file), ignore_system_fonts=True)
-            return bad
-        except typst.TypstError as error:
-            places = re.findall(r"([\w.-]+):(\d+):\d+\n", error.diagnostic)  # a line or its picture
-            found = {int(n) - 1 for name, n in places if name == file.name}
-            for name, _ in places:
-                found |= {i for i, line in enumerate(lines) if f'"{name}"' in line}
-            if found <= bad:
-                raise
-            bad |= found
-
-
-def set_formulas(soup: BeautifulSoup, directory: str) -> list[str]:
-    """Put a mark where each formula was, or its source if it cannot be set; return their Typst."""
-    tags, macros = [], MACROS
-    for tag in soup.select("script[type^='math/tex']"):
-        formula = tag["source"] = tag.string or ""
-        for pattern, replacement in REWRITES:
-            formula = re.sub(pattern, replacement, formula)
-        macros += "".join(DEFINITION.findall(formula))
-        formula = DEFINITION.sub("", formula).strip()
-        if formula:
-            tags.append(tag)
-            tag.string = macros + formula
-        else:
-            tag.decompose()
-    typst_source, failures = pandoc("\n".join(f"<p>{tag}</p>" for tag in tags), directory)
-    lines = [" ".join(paragraph.split()) for paragraph in typst_source.strip().split("\n\n")]
-    for pattern, replacement in CORRECTIONS:
-        lines = [re.sub(pattern, replacement, line) for line in lines]
-    bad = failing(lines, directory) | {i for i, tag in enumerate(tags) if tag.string in failures}
-    for i, tag in enumerate(tags):
-        if i in bad:
-            show_source(tag, tag["source"], "formula")
-        else:
-            tag.replace_with(f"{MARK}{i}{MARK}")
+    lines = re.split("\r\n|[\n\v\f\r\x85\u2028\u2029]", source)  # as Typst numbers them
+    for about in map(known, lines):
+        if "warning" in about:
+            warn(about["cell"], about["warning"])
     return lines
 
 
-def set_tables(soup: BeautifulSoup) -> None:
-    """Align numbers as pandas does, and set headings bold."""
-    for cell in soup.select("table.dataframe td"):
-        cell["style"] = "text-align: right"
-    for cell in soup.select("thead th"):
-        strong = soup.new_tag("strong")
-        strong.extend(list(cell.contents))
-        cell.append(strong)
+def known(line: str) -> dict:
+    """Return what report.lua says in a line of its comments, nothing for others."""
+    return json.loads(line[len(COMMENT) :]) if line.startswith(COMMENT) else {}
 
 
-def set_links(soup: BeautifulSoup) -> None:
-    """Keep only the identifiers that Typst can find, and the links that lead somewhere."""
-    targets = set()
-    for tag in soup.select("[id]:not(aside)"):
-        target = unquote(tag.attrs.pop("id"))
-        if target not in targets and tag.name in ("div", *HEADINGS):
-            tag["id"] = target
-            targets.add(target)
-    for tag in soup.select("a:not([epub\\:type])"):
-        target = unquote(tag.get("href", ""))
-        if target.startswith("#") and target[1:] in targets:
-            tag["href"] = target
-        elif target in ("", "#") or target.startswith("#"):
-            if tag.get_text(strip=True):
-                report(tag, f"link to {target!r} leads nowhere, its text is shown")
-            tag.unwrap()
+def amend(diagnostic: str, lines: list[str], options: dict) -> bool:
+    """Name what Typst refuses and change lines or options so that it will not; tell if one can."""
+    problems, starts = [], [line.partition(" = ")[0] for line in lines]
+    for text in re.split("(?m)^error: ", diagnostic)[1:]:
+        place = re.search(r"┌─ .*?(?:main\.typ:(\d+)|\b(p\d+)):", text)
+        at = -1 if not place else int(place[1] or starts.index(f"#let {place[2]}") + 1) - 1
+        about = next(filter(None, map(known, lines[at::-1] if place else ())), {"cell": "?"})
+        problems.append((text.partition("\n")[0], at, about))
+    glyphs = [problem for problem in problems if "could not be displayed" in problem[0]]
+    fonts = glyphs and options["ignore_system_fonts"]
+    messages = {}  # a set that keeps its order
+    for text, at, about in glyphs if fonts else problems:
+        reason, what = text.removeprefix("PDF/UA-1 error: "), about.get("what", "the document")
+        if fonts:
+            message, options["ignore_system_fonts"] = f"{reason}, this system's are tried", False
+        elif reason != text:
+            message, options["pdf_standards"] = f"no PDF/UA-1 for {what}: {reason}", []
+        elif "instead" in about and not lines[at].endswith(about["instead"]):
+            lines[at] = lines[at].partition(" = ")[0] + " = " + about["instead"]
+            message = f"cannot be set, its source is shown: {what}"
+        else:
+            return False
+        messages[about["cell"], message] = None
+    for cell, message in messages:
+        warn(cell, message)
+    return True
 
 
-def set_images(soup: BeautifulSoup, directory: str, base: Path) -> dict[str, str]:
-    """Put every picture into a file; return the files' names with their alternative texts."""
-    tags = soup("img")
-    for number, tag in enumerate(tags):
-        source, content = tag.get("src", ""), b""
-        with suppress(OSError, ValueError):  # no such file, or no data: no picture
-            data = source.startswith("data:")
-            content = urlopen(source).read() if data else (base / unquote(source)).read_bytes()
-        tag["data-source"] = source.partition(";base64")[0][:80]
-        tag["src"] = f"{'output' if 'output' in tag.get('class', ()) else 'image'}-{number}"
-        Path(directory, tag["src"]).write_bytes(content)
-        del tag["height"]
-    for i in sorted(failing([f'#image("{tag["src"]}")' for tag in tags], directory)):
-        report(tags[i], f"image {tags[i]['data-source']!r} cannot be shown, its text is shown")
-        tags[i].replace_with(f"[{tags[i].get('alt') or 'image'}: {tags[i]['data-source']}]")
-    return {tag["src"]: tag.get("alt", "") for tag in tags}
-
-
-def set_title(soup: BeautifulSoup, title: str, otherwise: str) -> None:
-    """Put a title, or the first heading of level 1, or something else at the start, above all."""
-    first = soup.h1
-    if first and title in ("", first.get_text(strip=True)):
-        heading = first.extract()
-    else:
-        heading = soup.new_tag("h1", string=title or otherwise)
-    if soup.h1:  # sections of the title's level: all go one down
-        for tag in soup(HEADINGS[:5]):
-            tag.name = f"h{int(tag.name[1]) + 1}"
-    heading.attrs = {}
-    (soup.cell or soup).insert(0, heading)
-
-
-def translate(nb: NotebookNode, directory: str, title: str, base: Path, code: bool = True) -> str:
-    """Return a notebook's Typst source, and put the pictures that it shows into a directory.
+def compile_pdf(lines: list[str], base: Path, about: dict) -> bytes:
+    """Return the PDF: PDF/UA-1 in the wheel's fonts, unless something that is named prevents it.
 
     Args:
-        nb: the notebook.
-        directory: where Typst will run.
-        title: for a notebook without a title in its metadata and without a heading of level 1.
-        base: where the notebook's own relative paths start.
-        code: whether to show code cells' sources.
-    """
-    language = nb.metadata.get("language_info", {}).get("name", "python")
-    soup = BeautifulSoup("", "html.parser")
-    for number, cell in enumerate(nb.cells, 1):
-        html = cell_html(cell, number, language if code else "")
-        tag = soup.new_tag("cell", n=number)
-        tag.extend(list(BeautifulSoup(html, "html.parser").contents))
-        soup.append(tag)
-    for tag in soup.select(INVISIBLE):
-        tag.decompose()
-    for tag in soup(NOT_ON_PAPER):
-        show_source(tag, str(tag), f"<{tag.name}>")
-    set_title(soup, nb.metadata.get("title", ""), title)
-    set_tables(soup)
-    set_links(soup)
-    formulas = set_formulas(soup, directory)
-    alts = set_images(soup, directory, base)
-    for tag in soup("cell"):
-        tag.unwrap()
-    template = Path(directory, "template.typ")
-    template.write_text(TEMPLATE, "utf-8")
-    options = (f"--template={template}", "--shift-heading-level-by=-1")
-    source, _ = pandoc(str(soup), directory, *options)
-    source = re.sub(f"{MARK}(\\d+){MARK}", lambda mark: formulas[int(mark[1])], source)
-    source = source.replace('#box(image("output', '#figure(image("output')
-    for name, alt in alts.items():
-        text = json.dumps(" ".join(alt.split()), ensure_ascii=False)
-        source = source.replace(f'image("{name}"', f'image("{name}", alt: {text}')
-    return source
-
-
-def missing_characters(file: Path, **options: object) -> str:
-    """Return the characters that no font has: what only archival PDF complains about."""
-    try:
-        typst.compile(str(file), pdf_standards="a-2b", **options)
-    except typst.TypstError as error:
-        found = "".join(re.findall(r'the text `"(.+?)"` could not be displayed', error.diagnostic))
-        found = re.sub(r"\\u\{(\w+)\}", lambda escaped: chr(int(escaped[1], 16)), found)
-        return "".join(dict.fromkeys(found))
-    return ""
-
-
-def compile_pdf(file: Path, authors: list[str], nb: NotebookNode) -> bytes:
-    """Return the PDF, with this system's fonts only if the wheel's lack a character.
+        lines: Typst.
+        base: where relative paths of pictures start.
+        about: authors, id and date.
 
     Raises:
         ValueError: Typst cannot set the document; says why.
     """
-    options = {"ignore_system_fonts": True, "sys_inputs": {"authors": json.dumps(authors)}}
-    if missing := missing_characters(file, **options):
-        options["ignore_system_fonts"] = False
-        boxes = missing_characters(file, **options)
-        texts = [json.dumps(cell, ensure_ascii=False) for cell in nb.cells]
-        cells = [str(n) for n, text in enumerate(texts, 1) if any(c in text for c in missing)]
-        use = "this system's are used" + (f", {boxes} is an empty box" if boxes else "")
-        report(", ".join(cells), f"Typst's fonts lack {missing}, {use}")
-    try:
-        return typst.compile(str(file), **options)
-    except typst.TypstError as error:
-        raise ValueError(f"Typst cannot set the document: {error.diagnostic}") from error
+    options = {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
+    inputs = {"about": json.dumps(about)}
+    with tempfile.TemporaryDirectory() as directory:
+        main = Path(shutil.copy(REPORT / "report.typ", directory)).with_name("main.typ")
+        for comment, line in pairwise(lines):
+            if source := known(comment).get("source"):
+                content = b""
+                with suppress(OSError, ValueError):  # no such file, or no data: no picture
+                    path = base / unquote(source)
+                    data = source.startswith("data:")
+                    content = urlopen(source).read() if data else path.read_bytes()
+                main.with_name(line.split()[1]).write_bytes(content)
+        while True:
+            main.write_text("\n".join(lines), "utf-8")
+            try:
+                return typst.compile(str(main), sys_inputs=inputs, **options)
+            except typst.TypstError as error:
+                if not amend(error.diagnostic, lines, options):
+                    raise ValueError(f"Typst cannot set it: {error.diagnostic}") from error
 
 
 class TypstExporter(TemplateExporter):
@@ -542,6 +249,8 @@ class TypstExporter(TemplateExporter):
     output_mimetype = "application/pdf"
     file_extension = ".pdf"
     authors = List(Unicode(), help="default: what the notebook's metadata say").tag(config=True)
+    id = Unicode(help="who hands in, as the course names them").tag(config=True)
+    date = Unicode(help="YYYY-MM-DD; default: none").tag(config=True)
 
     def from_notebook_node(
         self, nb: NotebookNode, resources: dict | None = None, **kw: object
@@ -553,29 +262,33 @@ class TypstExporter(TemplateExporter):
         """
         nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)
         nb, resources = CoalesceStreamsPreprocessor().preprocess(nb, resources)
-        about = resources.get("metadata", {})
-        title, base = about.get("name") or "Notebook", Path(about.get("path") or ".")
-        authors = self.authors or [author["name"] for author in nb.metadata.get("authors", [])]
-        with tempfile.TemporaryDirectory() as directory:
-            file = Path(directory, "main.typ")
-            source = translate(nb, directory, title, base, code=not self.exclude_input)
-            file.write_text(source, "utf-8")
-            return compile_pdf(file, authors or [ANONYMOUS], nb), resources
+        place = resources.get("metadata", {})
+        named = [author for author in nb.metadata.get("authors", []) if "name" in author]
+        authors = self.authors or [author["name"] for author in named]
+        authors = authors or ([] if self.id else ["Anonymous"])
+        about = {"authors": authors, "id": self.id, "date": self.date}
+        lines = typst_lines(nb, place.get("name") or "Notebook", code=not self.exclude_input)
+        return compile_pdf(lines, Path(place.get("path") or "."), about), resources
 
 
-def read(path: Path) -> NotebookNode:
-    """Read a notebook file.
+def read(path: Path) -> tuple[NotebookNode, bytes]:
+    """Return a notebook, and its file in UTF-8 without a byte order mark.
 
     Raises:
-        FileNotFoundError, ValueError: there is none, or it is no notebook.
+        OSError, ValueError: there is none, or it is no notebook.
     """
     try:
-        return nbformat.read(path, as_version=4)
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+        return nbformat.reads(text, as_version=4), text.encode()
     except OSError as error:
         why = f"{path} cannot be read ({error.strerror}), expected a notebook"
         raise OSError(why) from error
     except Exception as error:  # nbformat's errors have no base class of their own
-        raise ValueError(f"{path} is no notebook ({error!r:.80}), expected .ipynb") from error
+        raise ValueError(
+            f"{path} is no notebook ({error!r:.80}), expected .ipynb in UTF-8"
+        ) from error
 
 
 def execute(nb: NotebookNode, directory: Path) -> None:
@@ -604,6 +317,7 @@ def execute(nb: NotebookNode, directory: Path) -> None:
         client.km = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
         try:
             client.execute()
+            nb.metadata.kernelspec = dict(KERNELSPEC)  # whatever an editor has written there
         # an interrupt ends the kernel, and then sometimes nbclient's own clean-up
         except (CellExecutionError, DeadKernelError, AssertionError) as error:
             what = f"cell {bar.n + 1} of {len(nb.cells)} failed, nothing was written"
@@ -611,68 +325,87 @@ def execute(nb: NotebookNode, directory: Path) -> None:
 
 
 def archive(notebook: Path, content: bytes) -> bytes:
-    """Return a zip of the notebook with this content and the code beside it, always the same."""
-    patterns = ("*.py", "requirements.txt", "README.md")
-    paths = [path for pattern in patterns for path in notebook.parent.glob(pattern)]
-    files = {path.name: path.read_bytes() for path in paths} | {notebook.name: content}
+    """Return a zip, always the same, of a notebook with this content and a student's files."""
+    files = {path.name: path.read_bytes() for path in notebook.parent.glob("task*.py")}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in sorted(files.items()):
+        for name, data in sorted((files | {notebook.name: content}).items()):
             info = zipfile.ZipInfo(name)  # of 1980, not of now
             info.create_system, info.external_attr = 3, 0o644 << 16
             file.writestr(info, data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
 
 
-def replace_all(files: dict[Path, bytes]) -> None:
+def replace_all(files: dict[Path, bytes], *, rehearse: bool = False) -> None:
     """Write every file beside its place and, once all are on the disk, move them there.
 
+    Args:
+        files: their contents.
+        rehearse: whether to move none, but only find out.
+
     Raises:
-        OSError: one cannot be written; no file was touched.
+        OSError: one cannot be written; all are as they were.
     """
-    staged = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+    new = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+    old = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in files}
+    moved = []
     try:
-        for path, temporary in staged.items():
-            with temporary.open("xb") as file:
-                file.write(files[path])
+        for path, content in files.items():
+            with new[path].open("xb") as file:
+                file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                try:
+                    os.fsync(file.fileno())
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                        raise
             if path.exists():
-                shutil.copymode(path, temporary)
-        for path, temporary in staged.items():
-            temporary.replace(path)
-    except OSError as error:
-        raise OSError(f"{path} cannot be written ({error.strerror}), make room for it") from error
+                path.open("r+b").close()  # neither read-only nor locked by a viewer
+                shutil.copy2(path, old[path])
+                shutil.copymode(path, new[path])
+        for path in () if rehearse else files:
+            new[path].replace(path)
+            moved.append(path)
+    except BaseException as error:  # an interrupt among them
+        for done in moved:
+            old[done].replace(done) if old[done].exists() else done.unlink()
+        if not isinstance(error, OSError):
+            raise
+        advice = ADVICE.get(error.errno, "give another --output")
+        raise OSError(f"{path} cannot be written ({error.strerror}), {advice}") from error
     finally:
-        for temporary in staged.values():
+        for temporary in (*new.values(), *old.values()):
             temporary.unlink(missing_ok=True)
 
 
-def hand_in(
-    notebook: Path, pdf: Path, authors: list[str], *, run: bool = True, code: bool = True
-) -> list[Path]:
-    """Write the PDF, the zip beside it and, if it ran, the notebook; return them.
+def hand_in(notebook: Path, pdf: Path, *, run: bool = True, **options: object) -> list[Path]:
+    """Write the PDF, the zip beside it and, if it ran, the notebook; return the first two.
+
+    Args:
+        notebook: what is handed in.
+        pdf: where.
+        run: whether to execute the notebook.
+        options: of the exporter.
 
     Raises:
         OSError, ValueError, RuntimeError: it cannot be done; no file was touched.
     """
-    nb, content = read(notebook), notebook.read_bytes()
+    nb, content = read(notebook)
     stored = [cell.execution_count or cell.outputs for cell in nb.cells if "outputs" in cell]
     if pdf.suffix != ".pdf" or not pdf.parent.is_dir():
         raise ValueError(f"--output is {pdf}, expected a directory that exists, or *.pdf in one")
+    if stored and not any(stored) and not run:
+        raise ValueError(f"{notebook} was never executed, expected outputs: omit --no-execute")
+    targets = [pdf, pdf.with_suffix(".zip"), notebook][: 3 if run else 2]
+    replace_all(dict.fromkeys(targets, b""), rehearse=True)
     if run:
         execute(nb, notebook.parent)
         content = (nbformat.writes(nb) + "\n").encode()
-    elif stored and not any(stored):
-        raise ValueError(f"{notebook} was never executed, expected outputs: omit --no-execute")
     about = {"name": notebook.stem, "path": str(notebook.parent)}
-    exporter = TypstExporter(authors=authors, exclude_input=not code)
-    files = {
-        pdf: exporter.from_notebook_node(nb, {"metadata": about})[0],
-        pdf.with_suffix(".zip"): archive(notebook, content),
-    }
-    replace_all(files | ({notebook: content} if run else {}))
-    return list(files)
+    exported, _ = TypstExporter(**options).from_notebook_node(nb, {"metadata": about})
+    contents = exported, archive(notebook, content), content
+    replace_all(dict(zip(targets, contents, strict=False)))
+    return targets[:2]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -680,28 +413,37 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="handin.py",
         description="Execute the notebook in a fresh kernel, store its outputs, and write its PDF "
-        "and a zip of the notebook, the *.py beside it, requirements.txt and README.md (not the "
-        "data, which the course has, nor the tests). Existing files are replaced only if all went "
-        "well; what the PDF cannot show is named on stderr.",
+        "and a zip of what a student edits: the notebook and the task*.py beside it. Existing "
+        "files are replaced only if all went well; what the PDF cannot show is named on stderr.",
     )
     option = parser.add_argument
     option("notebook", type=Path, nargs="?", default=NOTEBOOK, help=f"default: {NOTEBOOK.name}")
     option("--output", type=Path, help="the PDF or its directory; default: beside the notebook")
-    option("--author", action="append", help=f"repeatable; default: metadata, or {ANONYMOUS}")
+    option("--author", action="append", help="repeatable; default: metadata, or Anonymous")
+    option("--id", default="", help="who hands in, as the course names them; part of the names")
+    option("--date", default="", help="YYYY-MM-DD or today; default: none, for equal bytes")
     option("--no-execute", dest="run", action="store_false", help="export what is stored")
     option("--no-code", dest="code", action="store_false", help="leave the code out of the PDF")
+    open_streams()
     args = parser.parse_args(argv)
     notebook = args.notebook.resolve()
     pdf = (args.output or notebook.parent).resolve()
-    pdf = pdf / f"{notebook.stem}.pdf" if pdf.is_dir() else pdf
+    stem = f"{notebook.stem}_{args.id}" if args.id else notebook.stem
+    pdf = pdf / f"{stem}.pdf" if pdf.is_dir() else pdf
     try:
-        for path in hand_in(notebook, pdf, args.author or [], run=args.run, code=args.code):
-            print(f"{path}: {path.stat().st_size:,} bytes")
+        if re.search(r"[^\w.-]", args.id):
+            raise ValueError(f"--id is {args.id!r}, expected letters, digits and . - _ only")
+        day = str(date.today()) if args.date == "today" else args.date
+        if not re.fullmatch(r"|\d{4}-(0\d|1[0-2])-([0-2]\d|3[01])", day):
+            raise ValueError(f"--date is {day!r}, expected YYYY-MM-DD or today")
+        about = {"authors": args.author or [], "id": args.id, "date": day}
+        for path in hand_in(notebook, pdf, run=args.run, exclude_input=not args.code, **about):
+            say(f"{path}: {path.stat().st_size:,} bytes")
     except (OSError, ValueError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", sys.stderr)
         return 130  # as shells count it
     return 0
 

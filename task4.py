@@ -124,7 +124,7 @@ def stuck_units(X: Array, ws: Weights, activation: Activation) -> Array:
 
 
 def first_steps(experiment: Experiment, X: Array, Y: Array, seed: int, steps: int) -> Weights:
-    """Return the weights after the first steps of a training, at most those of an epoch.
+    """Return the weights after the first steps of a training, at most an epoch's.
 
     Args:
         experiment, seed: of the training.
@@ -137,19 +137,25 @@ def first_steps(experiment: Experiment, X: Array, Y: Array, seed: int, steps: in
     return descend(((snap(x), y) for x, y in batches), ws, vs, experiment)[0]
 
 
-def loss_along_gradient(
-    X: Array, Y: Array, ws: Weights, activation: Activation, step_sizes: Sequence[float]
+def loss_along(
+    X: Array,
+    Y: Array,
+    ws: Weights,
+    direction: Weights,
+    activation: Activation,
+    sizes: Sequence[float],
 ) -> Array:
-    """Return the loss C(w - s dC/dw) for every step size s, [step sizes].
+    """Return the loss C(w - s d) for every step size s, [sizes].
 
     Args:
         X: inputs [N, inputs].
         Y: one-hot labels [N, K].
-        ws, activation: the network.
-        step_sizes: how far to go.
+        ws: weights w, one matrix per layer.
+        direction: d, such as the gradient, of the shapes of the weights.
+        activation: of the hidden layers.
+        sizes: how far to go.
     """
-    gradients = backward(Y, forward(X, ws, activation), ws, activation)
-    stepped = ([w - s * g for w, g in zip(ws, gradients, strict=True)] for s in step_sizes)
+    stepped = ([w - s * d for w, d in zip(ws, direction, strict=True)] for s in sizes)
     return np.array([cross_entropy_loss(Y, forward(X, new, activation)[-1]) for new in stepped])
 
 

@@ -94,11 +94,11 @@ def python_folders() -> list[Path]:
     """
     folders = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
     root = Path(__file__).resolve().parent.parent
-    for folder in folders:
+    for folder in {*folders, Path("/usr")}:
         if root.is_relative_to(folder):
             raise RuntimeError(
-                f"this Python is in {folder}, and so is the project: the box would show the "
-                "solution; use a virtual environment of its own folder, as the README does"
+                f"the project is in {folder}, which the box shows for its Python, the solution "
+                "included: use a virtual environment in a folder of its own, as the README does"
             )
     return [folder for folder in sorted(folders) if not folder.is_relative_to("/usr")]
 

@@ -14,9 +14,9 @@ from report.measures import Measures, in_words, separation
 ARROWS = {-1: "▼", 0: "≈", 1: "▲"}
 
 
-def chance_of_separation(runs: int) -> float:
-    """Return how often as many equal runs on each side would separate completely by chance."""
-    return 2 / comb(2 * runs, runs)
+def chance_of_separation(new: int, old: int) -> float:
+    """Return how often runs of two experiments that differ in nothing separate completely."""
+    return 2 / comb(new + old, new)
 
 
 class Fact(NamedTuple):

@@ -8,8 +8,8 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 
 from task2 import VALIDATIONS_PER_EPOCH, Experiment, Run, evaluate
-from task2a import Activation, Array, Weights, count_parameters, forward
-from task4 import loss_along_gradient, saturation
+from task2a import Activation, Array, Weights, backward, count_parameters, forward
+from task4 import loss_along, saturation
 from utils import small_matrices
 
 Measures = dict[str, dict[str, npt.NDArray]]  # values [seeds] by experiment and measure
@@ -147,7 +147,7 @@ def of_crossed(
 def scan(
     X: Array, Y: Array, weights: Sequence[Weights], activation: Activation, sizes: Sequence[float]
 ) -> dict[float, Array]:
-    """Return `loss_along_gradient` as a share of the loss before the step, [networks] by step size.
+    """Return the loss along the gradient as a share of that before, [networks] by size of the step.
 
     Args:
         X: inputs [N, inputs].
@@ -155,7 +155,10 @@ def scan(
         weights: of some networks of this activation.
         sizes: of the steps.
     """
-    losses = [loss_along_gradient(X, Y, ws, activation, [0, *sizes]) for ws in weights]
+    losses = []
+    for ws in weights:
+        gradients = backward(Y, forward(X, ws, activation), ws, activation)
+        losses.append(loss_along(X, Y, ws, gradients, activation, [0, *sizes]))
     before, *after = np.transpose(losses)
     return {size: values / before for size, values in zip(sizes, after, strict=True)}
 

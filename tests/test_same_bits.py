@@ -7,7 +7,7 @@ OTHERS = [name for name in SETTINGS if name != "this machine"]
 
 @pytest.fixture(scope="module")
 def found():
-    return dict(digests_under_all(short=True))
+    return dict(digests_under_all(["--short"]))
 
 
 @pytest.mark.parametrize("setting", OTHERS)

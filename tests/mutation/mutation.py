@@ -1,7 +1,7 @@
 """Change the code in one place at a time, and see whether the tests notice.
 
     python tests/mutation/mutation.py               # all files
-    python tests/mutation/mutation.py task3.py      # some of them
+    python tests/mutation/mutation.py task3.py report/parallel.py     # some of them
 
 Cosmic Ray (https://cosmic-ray.readthedocs.io) makes the mutants, of functions as of module-level
 data. Each is tested in a copy, by a process forked where pytest, NumPy and matplotlib are already
@@ -19,12 +19,10 @@ import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from difflib import unified_diff
 from importlib import import_module
-from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 from resource import RLIMIT_CPU, RUSAGE_CHILDREN, getrusage, setrlimit
@@ -44,7 +42,7 @@ os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND"
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CONFIG = HERE / "cosmic-ray.toml"
-NEEDED = ("conftest.py", "pyproject.toml", "data", "tests")
+LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__")
 PRELOADED = (
     *("hypothesis.extra.numpy", "IPython", "joblib.externals.loky", "nbval.plugin", "pytest"),
     *("matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "matplotlib.figure"),
@@ -58,38 +56,35 @@ COLUMNS = ("mutants", "killed", "timed out", "listed", "unlisted")
 class Mutant(NamedTuple):
     """A mutant, named so that the name lasts when lines move."""
 
-    file: str
+    file: str  # relative to the project
     place: str  # the function or class, if any
     was: str  # the changed lines
     now: str
 
 
-def copy_project(files: Iterable[str], directory: Path) -> Path:
-    """Return a copy of what the tests need, of which nothing else is read from then on."""
-    copy = directory / "pristine"
-    copy.mkdir()
-    for name in [*NEEDED, *files]:
-        duplicate = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
-        duplicate(ROOT / name, copy / name)
-    return copy
+def copy_project(directory: Path) -> Path:
+    """Return a copy of the project, of which nothing else is read from then on."""
+    return shutil.copytree(ROOT, directory / "pristine", ignore=LEFT_OUT)
 
 
 def find_mutants(files: list[str], pristine: Path, excluded: str) -> list[MutationSpec]:
     """Return where and how to change the files, other than by the excluded operators."""
+    paths = [pristine / file for file in files]
     with use_db(str(pristine.with_name("session.sqlite"))) as work:
-        init([pristine / file for file in files], work, {})
+        init(paths, work, {})
         specs = [mutation for item in work.work_items for mutation in item.mutations]
     specs = [spec for spec in specs if not re.match(excluded, spec.operator_name)]
-    return sorted(specs, key=lambda spec: (files.index(spec.module_path.name), spec.start_pos))
+    return sorted(specs, key=lambda spec: (paths.index(spec.module_path), spec.start_pos))
 
 
-def mutate(spec: MutationSpec) -> tuple[Mutant, str]:
+def mutate(spec: MutationSpec, pristine: Path) -> tuple[Mutant, str]:
     """Return a mutant and its file's text."""
     code = spec.module_path.read_text(encoding="utf-8")
     mutated = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
     diff = list(unified_diff(code.splitlines(), mutated.splitlines(), n=0))[2:]
     was, now = (" ".join(d[1:].strip() for d in diff if d[0] == sign) for sign in "-+")
-    return Mutant(spec.module_path.name, spec.definition_name or "", was, now), mutated
+    file = spec.module_path.relative_to(pristine).as_posix()
+    return Mutant(file, spec.definition_name or "", was, now), mutated
 
 
 def prepare(pristine: Path) -> None:
@@ -100,8 +95,8 @@ def prepare(pristine: Path) -> None:
     os.chdir(shutil.copytree(pristine, f"{pristine}-{os.getpid()}"))
 
 
-def run_tests(own: list[str], others: list[str], cpu_seconds: int) -> None:
-    """Run tests on the code of the current directory until one fails, first a file's own."""
+def run_tests(tests: list[str], cpu_seconds: int) -> None:
+    """Run tests on the code of the current directory until one fails."""
     os.setsid()
     setrlimit(RLIMIT_CPU, (cpu_seconds, cpu_seconds))
     output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -109,18 +104,21 @@ def run_tests(own: list[str], others: list[str], cpu_seconds: int) -> None:
     os.dup2(output, 2)
     sys.dont_write_bytecode = True  # that of the unmutated files came with the copy
     pytest = import_module("pytest")
-    sys.exit(pytest.main([*OPTIONS, *own]) or pytest.main([*OPTIONS, *others]))
+    sys.exit(pytest.main([*OPTIONS, *tests]))
 
 
 def fate(
-    spec: MutationSpec, tests: dict[str, list[str]], limit: float, cpu_seconds: int
+    spec: MutationSpec,
+    pristine: Path,
+    tests: dict[str, list[str]],
+    limit: float,
+    cpu_seconds: dict[str, int],
 ) -> tuple[Mutant, str]:
     """Tell what becomes of a mutant in this worker's copy: survived, killed or timed out."""
-    mutant, code = mutate(spec)
+    mutant, code = mutate(spec, pristine)
     unmutated = Path(mutant.file).rename("unmutated")
     Path(mutant.file).write_text(code, encoding="utf-8")
-    others = [*chain.from_iterable(tests[file] for file in tests if file != mutant.file)]
-    arguments = tests[mutant.file], others, cpu_seconds
+    arguments = tests[mutant.file], cpu_seconds[mutant.file]
     process = get_context("fork").Process(target=run_tests, args=arguments)
     process.start()
     try:
@@ -131,6 +129,13 @@ def fate(
         process.join()
     unmutated.replace(mutant.file)
     return mutant, {0: "survived", -SIGKILL: "timed out"}.get(process.exitcode, "killed")
+
+
+def cpu_limit(pristine: Path, tests: list[str]) -> int:
+    """Return how many seconds of processor time are too many, by tests of the unmutated code."""
+    before = getrusage(RUSAGE_CHILDREN).ru_utime
+    subprocess.run([sys.executable, "-m", "pytest", *OPTIONS, *tests], cwd=pristine, check=True)
+    return round(ENDLESS * (getrusage(RUSAGE_CHILDREN).ru_utime - before)) + 10
 
 
 def read_equivalents(files: list[str]) -> set[Mutant]:
@@ -155,17 +160,15 @@ def main() -> None:
     start, equivalents, survivors = perf_counter(), read_equivalents(files), set()
     counts: dict[str, Counter[str]] = {file: Counter() for file in files}
     with tempfile.TemporaryDirectory() as directory:
-        pristine = copy_project(tests, Path(directory))
+        pristine = copy_project(Path(directory))
         os.environ["GOLDEN_FIGURES"] = directory
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the copies take it from this run
-        check = [sys.executable, "-m", "pytest", *OPTIONS, *chain.from_iterable(tests.values())]
-        subprocess.run(check, cwd=pristine, check=True)
-        cpu_seconds = round(ENDLESS * getrusage(RUSAGE_CHILDREN).ru_utime)
+        cpu_seconds = {file: cpu_limit(pristine, tests[file]) for file in files}
         with ProcessPoolExecutor(
             mp_context=get_context("spawn"), initializer=prepare, initargs=(pristine,)
         ) as workers:
             fates = [
-                workers.submit(fate, spec, tests, config.timeout, cpu_seconds)
+                workers.submit(fate, spec, pristine, tests, config.timeout, cpu_seconds)
                 for spec in find_mutants(files, pristine, "|".join(config["exclude-operators"]))
             ]
             try:
@@ -183,9 +186,9 @@ def main() -> None:
     stale = equivalents - survivors
     for mutant in sorted(stale):
         print("LISTED, BUT NO SURVIVOR  {}: {}\n  - {}\n  + {}".format(*mutant))
-    print(f"{'file':10}" + "".join(f"{column:>10}" for column in COLUMNS))
+    print(f"{'file':20}" + "".join(f"{column:>10}" for column in COLUMNS))
     for file, of_file in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
-        print(f"{file:10}" + "".join(f"{of_file[column]:>10}" for column in COLUMNS))
+        print(f"{file:20}" + "".join(f"{of_file[column]:>10}" for column in COLUMNS))
     print(f"{perf_counter() - start:,.0f} s with {os.cpu_count()} processes")
     if of_file["unlisted"] or stale:
         sys.exit(f"{of_file['unlisted']} unlisted survivors, {len(stale)} listed are none")

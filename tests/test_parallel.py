@@ -1,0 +1,226 @@
+import json
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+from types import SimpleNamespace
+
+import distributed
+import joblib
+import numpy as np
+import psutil
+import pytest
+
+from report import parallel
+from report.parallel import train_all
+from task2 import Experiment, train
+from task3 import TASK_3C
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = Experiment("small", neurons_per_layer=(8, 3), learning_rate=2.0, batch_size=4, epochs=3)
+DEEP = TASK_3C._replace(name="deep", neurons_per_layer=(9, 4, 3), batch_size=8, epochs=4)
+
+
+def data(seed=0):
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(60, 6)), np.eye(3)[rng.integers(0, 3, 60)]
+    return X[:40], Y[:40], X[40:], Y[40:]
+
+
+def assert_equal_runs(run, other):
+    assert (run.experiment, run.seed, run.epochs) == (other.experiment, other.seed, other.epochs)
+    np.testing.assert_array_equal(run[3:8], other[3:8])
+    for ws, others in [
+        (run.best_weights, other.best_weights),
+        (run.last_weights, other.last_weights),
+        *((run.kept_weights[step], other.kept_weights[step]) for step in run.kept_weights),
+    ]:
+        for w, v in zip(ws, others, strict=True):
+            np.testing.assert_array_equal(w, v)
+    assert list(run.kept_weights) == list(other.kept_weights)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_runs_are_those_of_train_whatever_the_number_of_processes(jobs):
+    runs = train_all([SMALL, DEEP], *data(), seeds=[2, 1, 7], keep_at=[0, 2], jobs=jobs)
+    assert list(runs) == ["small", "deep"]
+    for experiment in (SMALL, DEEP):
+        for run, seed in zip(runs[experiment.name], [2, 1, 7], strict=True):
+            assert_equal_runs(run, train(experiment, *data(), seed, keep_at=[0, 2]))
+
+
+def test_seeds_may_come_from_an_iterator_and_be_none():
+    few = SMALL._replace(epochs=1)
+    runs = train_all([few, few._replace(name="b")], *data(), seeds=iter([2, 1]), jobs=1)
+    seeds = {name: [run.seed for run in of_one] for name, of_one in runs.items()}
+    assert seeds == {"small": [2, 1], "b": [2, 1]}
+    assert train_all([few], *data(), seeds=[]) == {"small": []}
+
+
+def test_experiments_of_one_name_are_refused():
+    named = r"experiments are \['small', 'deep', 'small'\], expected a different name for each"
+    with pytest.raises(ValueError, match=named):
+        train_all([SMALL, DEEP, SMALL._replace(epochs=9)], *data(), seeds=[0], jobs=1)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_one_diverging_run_is_an_error(jobs):
+    wild = SMALL._replace(name="wild", learning_rate=1e200)
+    with pytest.raises(FloatingPointError, match=r"wild: sums reach .* learning rate 1e\+200"):
+        train_all([SMALL, wild], *data(), seeds=[0], jobs=jobs)
+
+
+def test_runs_use_all_cores_largest_first_and_are_announced(monkeypatch):
+    noted = []
+
+    def engine(jobs, return_as, initializer):
+        noted.append((jobs, return_as, initializer))
+        return lambda trainings: (function(*args, **kw) for function, args, kw in trainings)
+
+    @contextmanager
+    def progress(description, total):
+        noted.append((description, total))
+        yield lambda done, **figures: noted.append((done, figures))
+
+    monkeypatch.setattr(parallel, "Parallel", engine)
+    monkeypatch.setattr(parallel, "progress", progress)
+    large = SMALL._replace(name="large", neurons_per_layer=(4,) * 9 + (3,), epochs=1)
+    runs = train_all([SMALL, large, DEEP], *data(), seeds=[0])
+    assert list(runs) == ["small", "large", "deep"]
+    begun = ["large", "deep", "small"]
+    shown = [{"last": name, "loss": runs[name][0].val_loss.min()} for name in begun]
+    expected = [("runs", 3), (-1, "generator", parallel.end_with_parent)]
+    assert noted == [*expected, *enumerate(shown, start=1)]
+
+
+@pytest.mark.parametrize(("jobs", "ended"), [(1, 0), (2, 1), (-1, 1)])
+def test_workers_are_ended_if_there_are_any(jobs, ended, monkeypatch):
+    shutdowns = []
+    executor = SimpleNamespace(shutdown=lambda kill_workers: shutdowns.append(kill_workers))
+    monkeypatch.setattr(parallel, "Parallel", lambda *_, **__: lambda trainings: iter(()))
+    monkeypatch.setattr(parallel, "get_reusable_executor", lambda **_: executor)
+    train_all([SMALL], *data(), seeds=[0], jobs=jobs)
+    assert shutdowns == [True] * ended
+
+
+# ---- processes
+
+
+def running(pids):
+    """Those of the processes that run, a zombie's number being all that is left of it."""
+    alive = []
+    for pid in pids:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                alive.append(pid)
+        except psutil.NoSuchProcess:
+            pass
+    return alive
+
+
+def still_running(pids, seconds):
+    """Those that run even after so many seconds, which are then killed."""
+    end = monotonic() + seconds
+    while running(pids) and monotonic() < end:
+        sleep(0.1)
+    left = running(pids)
+    for pid in left:
+        psutil.Process(pid).kill()
+    return left
+
+
+HEAVY = {"matplotlib", "typst", "IPython", "ipykernel", "pandas", "PIL", "nbformat", "handin"}
+# every worker tells its number and what it has imported, when it draws the first weights
+REPORTING = """
+import json, os, sys
+import numpy as np
+from report.parallel import train_all
+from task2 import Experiment
+here = sorted(NAMED & set(sys.modules))
+def draw(rng, shape):
+    print(json.dumps([os.getpid(), sorted(NAMED & set(sys.modules))]), flush=True)
+    return np.zeros(shape)
+X, Y = np.zeros((1000, 785)), np.eye(10)[[0] * 1000]
+experiment = Experiment("long", (10,), draw=draw, epochs=EPOCHS)
+if __name__ == "__main__":
+    train_all([experiment], X, Y, X, Y, seeds=[1, 2], jobs=2)
+    print(json.dumps([os.getpid(), here]), flush=True)
+    input()
+"""
+
+
+def start(epochs):
+    code = REPORTING.replace("EPOCHS", str(epochs)).replace("NAMED", str(HEAVY | {"task2"}))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes)
+
+
+@pytest.fixture(scope="module")
+def reports():
+    """Numbers and modules of two workers and of their parent, and which of them live on."""
+    with start(epochs=1) as process:
+        found = [json.loads(process.stdout.readline()) for _ in range(3)]
+        pids = [pid for pid, _ in found]
+        alive = [process.pid, *still_running([pid for pid in pids if pid != process.pid], 5)]
+        process.communicate("\n")
+    return [*found, alive]
+
+
+def test_workers_import_nothing_that_draws_or_exports(reports):
+    *workers, (parent, _), _ = reports
+    assert parent not in [pid for pid, _ in workers]
+    for _, imported in workers:
+        assert imported == ["task2"]
+
+
+def test_who_starts_them_imports_nothing_that_draws_or_exports(reports):
+    *_, (_, imported), _ = reports
+    assert imported == ["task2"]
+
+
+@pytest.mark.parametrize("module", ["utils", "task2a", "task2", "task3", "task4"])
+def test_a_task_file_imports_only_what_is_below_it(module):
+    code = f"import sys, {module}; print(*sys.modules)"
+    imported = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).split()
+    ours = {"utils", "task2a", "task2", "task3", "task4", "report", "handin"} & set(imported)
+    below = {
+        "utils": {"utils"},
+        "task2a": {"task2a"},
+        "task2": {"utils", "task2a", "task2"},
+        "task3": {"utils", "task2a", "task2", "task3"},
+        "task4": {"utils", "task2a", "task2", "task3", "task4"},
+    }
+    assert ours <= below[module]
+    assert not (HEAVY | {"joblib"}) & set(imported)
+
+
+def test_idle_workers_are_ended(reports):
+    *found, (parent, _), alive = reports
+    assert len({pid for pid, _ in found}) >= 1
+    assert alive == [parent]
+
+
+def test_no_training_outlives_the_process_that_wants_it():
+    with start(epochs=10**6) as process:
+        pids = {json.loads(process.stdout.readline())[0] for _ in range(2)}
+        assert running(pids) == list(pids)
+        process.kill()
+        assert still_running(pids, seconds=10) == []
+
+
+def test_a_cluster_trains_the_same_without_a_change_of_code(tmp_path):
+    settings = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": tmp_path}
+    with (
+        # of processes with the sys.path of this one; elsewhere they need the task files
+        distributed.LocalCluster(n_workers=2, **settings) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        runs = train_all([SMALL, DEEP], *data(), seeds=[2, 1], keep_at=[0])
+        trained_there = client.run(lambda: "task2" in sys.modules)
+    assert any(trained_there.values())
+    for experiment in (SMALL, DEEP):
+        for run, seed in zip(runs[experiment.name], [2, 1], strict=True):
+            assert_equal_runs(run, train(experiment, *data(), seed, keep_at=[0]))
