@@ -92,7 +92,8 @@ def python_folders() -> list[Path]:
     Raises:
         RuntimeError: the project is in it, so that the solution would be seen.
     """
-    folders = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    names = [Path(sys.prefix), Path(sys.base_prefix)]
+    folders = {*names, *(name.resolve() for name in names)}  # a link leads from one to the other
     root = Path(__file__).resolve().parent.parent
     for folder in {*folders, Path("/usr")}:
         if root.is_relative_to(folder):
