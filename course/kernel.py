@@ -1,6 +1,7 @@
 """A notebook's kernel in the box, spoken to by sockets in a folder of its own."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,7 @@ class BoxedKernel(RunningKernel):
             RuntimeError: there is too much of it.
         """
         self.output += len(str(message["content"]))
+        message["msg_type"] = re.sub(r"[^a-z_]", "?", str(message["msg_type"])[:40])  # is printed
         if self.output > MAX_OUTPUT or self.watch.why:
             self.stop()
             why = self.watch.why or f"sends more than {MAX_OUTPUT // box.MB} MB"

@@ -10,12 +10,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nbformat
 import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
+from PIL import Image
 
 from course import box
 from course.grading import IS_SOLUTION, PUBLIC_SEED, grade, public, references
@@ -23,6 +25,9 @@ from course.rubric import ROWS, Row
 from course.sheet import Cell, plain, row_key, section_tasks, sheet, sheet_lines
 
 ROOT = Path(__file__).resolve().parent.parent
+ANSI = re.compile(r"\x1b\[[\d;]*m")
+MAX_FAILURE = 5000  # characters of what a cell says
+MAX_PIXELS = 10_000_000  # of a picture that is compared
 RUBRIC = ROOT / "course" / "rubric.py"
 
 
@@ -67,6 +72,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from course.handed import read_zip
     from course.starter import NOTEBOOK, starter_files, write
 
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # twice as many are an error
     handed = read_zip(path)
     folder = Path(tempfile.mkdtemp(prefix="hand-in-"))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
@@ -143,6 +149,7 @@ class HandInNotebook(IPyNbFile):
         for item in super().collect():
             if isinstance(item, IPyNbCell):
                 item.options.update(skip=False, check=True, check_exception=False)
+                item.repr_failure = partial(plain_failure, item)
                 yield item
 
     def setup(self) -> None:
@@ -160,6 +167,12 @@ class HandInNotebook(IPyNbFile):
     def teardown(self) -> None:
         """Stop the kernel, or what is left of it."""
         self.kernel.stop()
+
+
+def plain_failure(item: IPyNbCell, excinfo: pytest.ExceptionInfo) -> str:
+    """Return why a cell failed, without what a terminal would obey."""
+    lines = str(IPyNbCell.repr_failure(item, excinfo))[:MAX_FAILURE].splitlines()
+    return "\n".join(plain(ANSI.sub("", line)) for line in lines)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -189,7 +202,7 @@ def cell_of(report: Any) -> Cell:
 
 def reason(report: Any) -> str:
     """Return in one line why a cell failed."""
-    text = re.sub(r"\x1b\[[\d;]*m", "", report.longreprtext).strip()
+    text = ANSI.sub("", report.longreprtext).strip()
     if found := re.search(r"^Cell \d+: (.*)", text, re.MULTILINE):
         return f"{found[1]}: {text.splitlines()[-1]}" if "\nTraceback:\n" in text else found[1]
     return text.rpartition("\n")[2].removeprefix("pytest plugin exception: ")
@@ -225,7 +238,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Ite
         if row_key(row) not in rows or not rows[row_key(row)].passed
     }
     graded = config.stash.get(GRADED, None)
-    result = sheet(failed, cells if config.option.nbval else None, graded.notes if graded else ())
+    ran = cells or (graded and config.option.nbval)
+    result = sheet(failed, cells if ran else None, graded.notes if graded else ())
     terminalreporter.section("grade sheet")
     terminalreporter.write("".join(f"{line}\n" for line in sheet_lines(result)))
     if file := config.getoption("--grades"):

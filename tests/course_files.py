@@ -17,7 +17,7 @@ from course.starter import starter_files, write
 ROOT = Path(__file__).resolve().parent.parent
 SEED = 41
 PATIENCE = Patience()
-SHORT = Patience(statement=2, row=1, total=15)
+SHORT = Patience(statement=1, row=0.6, total=10)
 needs_box = pytest.mark.skipif(box.why_no_box() is not None, reason=str(box.why_no_box()))
 
 

@@ -93,6 +93,11 @@ HAND_INS = {
         "    except OSError: pass\n"
         "p = subprocess.Popen(['sleep', '31415'], start_new_session=True)\nprint('ok')"
     ),
+    "what a terminal obeys": told(
+        "from IPython import get_ipython\nk = get_ipython().kernel\n"
+        "k.session.send(k.iopub_socket, '\x1b]0;mine\x07', {}, parent=k.get_parent())\n"
+        "raise ValueError('\x1b]0;mine\x07' * 10000)  # \x1b]0;mine\x07"
+    ),
     "many processes": told(
         "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
     ),
@@ -123,7 +128,8 @@ def graded(request, tmp_path_factory):
         command += ["--seed=5", "--nbval-cell-timeout=6", "-p", "no:cacheprovider"]
         command += ["-p", "no:hypothesispytest"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-        return json.loads(sheet.read_text()), done.stdout.partition(" grade sheet ")[2]
+        before, _, text = done.stdout.partition(" grade sheet ")
+        return json.loads(sheet.read_text()), before * (name == "what a terminal obeys") + text
 
     items = [i for i in request.session.items if "graded" in getattr(i, "fixturenames", ())]
     names = {
@@ -171,6 +177,14 @@ def test_nothing_is_left(name, graded):
         assert not list(folder.glob("written by a hand-in"))
     processes = [p.info["cmdline"] for p in box.psutil.process_iter(["cmdline"])]
     assert ["sleep", "31415"] not in processes
+
+
+@needs_box
+@pytest.mark.parametrize("name", ["what a terminal obeys"])
+def test_terminal_is_not_spoken_to(name, graded):
+    result, text = graded[name].result()
+    assert result["report"]["points"] == 0
+    assert all(character.isprintable() or character == "\n" for character in text)
 
 
 @needs_box
