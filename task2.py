@@ -20,7 +20,7 @@ from task2a import (
     softmax,
     uniform,
 )
-from utils import EXACT_BELOW, batch_loader, settled, small_matrices, snap
+from utils import EXACT_BELOW, batch_loader, in_digits, settled, small_matrices, snap
 
 VALIDATIONS_PER_EPOCH = 5
 PATIENCE = 50  # validations without improvement before training stops
@@ -114,6 +114,7 @@ def descend(
         The new weights and velocities; and of all examples in these batches the labels and the
         outputs, [examples, K], those of a batch computed *before* its update.
     Raises:
+        ValueError: there is no batch.
         FloatingPointError: sums are, or are soon, too large to be exact.
     """
     f = experiment.activation
@@ -125,6 +126,8 @@ def descend(
         ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
         ws = [snap(w, out=w) for w in ws]
         seen.append((y, values[-1]))
+    if not seen:
+        raise ValueError(f"{experiment.name}: there are no batches, expected one or more")
     require_exact_sums(values, layer_errors(y, values, ws, on_grid, snap), ws, experiment)
     targets, outputs = (np.vstack(arrays) for arrays in zip(*seen, strict=True))
     return ws, vs, targets, outputs
@@ -193,12 +196,21 @@ def train(
         on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
     Raises:
         ValueError: no epoch, no validation example, no such validation, an impossible batch size.
-        FloatingPointError: sums are, or are soon, too large to be exact, as when it diverges.
+        TypeError: the activation cannot be computed with more digits, see `utils.settled`.
+        FloatingPointError: sums are, or are soon, too large to be exact, as when it diverges; or
+            the validation loss is no finite number.
     """
     if experiment.epochs < 1:
         raise ValueError(f"{experiment.name}: epochs is {experiment.epochs}, expected 1 or more")
-    if not len(X_val) or not np.isfinite(X_val).all():
-        raise ValueError(f"X_val is {X_val}, expected one example or more, of finite numbers")
+    if not len(X_val):
+        raise ValueError(f"X_val has shape {X_val.shape}, expected one example or more")
+    try:
+        experiment.activation.function(in_digits(np.array([0.5])))
+    except (AttributeError, TypeError) as error:
+        raise TypeError(
+            f"{experiment.name}: the activation {experiment.activation.name} cannot be computed "
+            f"with more digits ({error}), expected what utils.Digits can do: add to it"
+        ) from error
     batch_loader(X_train, Y_train, experiment.batch_size)  # says at once what is wrong with them
     steps_per_epoch = -(-len(X_train) // experiment.batch_size)
     stretch = max(1, steps_per_epoch // VALIDATIONS_PER_EPOCH)
@@ -208,6 +220,7 @@ def train(
         raise ValueError(f"keep_at names step {min(strange)}, expected multiples of {stretch}")
 
     X_train = snap(X_train)
+    farthest = np.maximum(X_train.max(axis=0), -X_train.min(axis=0))[np.newaxis]
     ws, vs, order_rng = start(experiment, X_train.shape[1], seed)
     kept = {0: ws} if 0 in keep_at else {}
     epochs = range(experiment.epochs)
@@ -217,8 +230,15 @@ def train(
     with small_matrices():
         for done, step in pairwise([0, *validations]):
             ws, vs, *seen = descend(islice(batches, step - done), ws, vs, experiment)
+            no_errors = np.zeros((1, ws[0].shape[1]))
+            require_exact_sums([farthest, None], [no_errors], ws[:1], experiment)
             outputs = forward(X_val, ws, experiment.activation)[-1]
             loss, accuracy = evaluate(Y_val, outputs)
+            if not np.isfinite(loss):
+                raise FloatingPointError(
+                    f"{experiment.name}: validation loss is {loss} after {step} steps, expected a "
+                    "finite number: look at the validation inputs"
+                )
             rows.append((step, *evaluate(*seen), loss, accuracy))
             val_losses.append(loss)
             if np.argmin(val_losses) == len(val_losses) - 1:

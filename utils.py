@@ -196,11 +196,25 @@ class Digits(Decimal):
     __sub__, __rsub__ = map(lifted, (Decimal.__sub__, Decimal.__rsub__))
     __mul__, __rmul__ = map(lifted, (Decimal.__mul__, Decimal.__rmul__))
     __truediv__, __rtruediv__ = map(lifted, (Decimal.__truediv__, Decimal.__rtruediv__))
-    exp, log = map(lifted, (Decimal.exp, Decimal.ln))
+    __abs__, __pow__, __rpow__ = map(lifted, (abs, Decimal.__pow__, Decimal.__rpow__))
+    exp, log, sqrt = map(lifted, (Decimal.exp, Decimal.ln, Decimal.sqrt))
+
+    def expm1(self) -> "Digits":
+        """Return exp(x) - 1."""
+        return self.exp() - 1
+
+    def log1p(self) -> "Digits":
+        """Return ln(1 + x)."""
+        return (1 + self).log()
 
     def tanh(self) -> "Digits":
         """Return the hyperbolic tangent."""
         return 1 - 2 / ((2 * self).exp() + 1)
+
+
+def in_digits(numbers: Array) -> npt.NDArray[np.object_]:
+    """Return numbers [units] with many digits, as one row [1, units]."""
+    return np.array([[*map(Digits, numbers.tolist())]], object)
 
 
 def settled(function: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
@@ -216,6 +230,6 @@ def settled(function: Callable[[Array], Array], z: Array) -> tuple[Array, Array]
     if np.count_nonzero(doubtful):
         with localcontext(prec=DIGITS):
             for row in np.flatnonzero(doubtful.any(axis=1)):
-                values[row] = function(np.array([[*map(Digits, z[row].tolist())]], object))
+                values[row] = function(in_digits(z[row]))
         snapped = snap(values)
     return values, snapped

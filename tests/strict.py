@@ -77,7 +77,7 @@ MIME_TYPES = {
 }
 
 RUN = ("task*.py", "utils.py")  # whose names %run pours into the notebook
-MAGIC = re.compile(r"%load_ext autoreload|%autoreload 2|%run (task\w*|utils)\.py")
+MAGIC = re.compile(r"%(?:re)?load_ext autoreload|%autoreload 2|%run (task\w*|utils)\.py")
 BUILTINS = {
     *"abs all any bool dict enumerate filter float int isinstance len list map max min".split(),
     *"print range repr reversed round set slice sorted str sum tuple zip".split(),

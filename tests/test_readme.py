@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_picture_is_the_figure_of_task_3():
     notebook = nbformat.read(ROOT / "assignment2.ipynb", as_version=4)
-    (cell,) = (cell for cell in notebook.cells if cell.id == "task-3-train")
+    (cell,) = (cell for cell in notebook.cells if cell.id == "task-3-figure")
     (figure,) = (o for o in cell.outputs if "image/png" in o.get("data", {}))
     shown = base64.b64encode((ROOT / "docs" / "task3.png").read_bytes()).decode()
     assert same_picture(figure.data["image/png"], shown)

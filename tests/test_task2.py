@@ -758,13 +758,13 @@ def test_validation_data_do_not_influence_the_weights():
 def test_large_gradients_are_not_clipped():
     X, Y, X_val, Y_val = overfitting()
     one = SMALL._replace(epochs=1, batch_size=len(X))
-    run = train(one, 900 * X, Y, X_val, Y_val, seed=0, keep_at=[0])
+    run = train(one, 600 * X, Y, X_val, Y_val, seed=0, keep_at=[0])
     before = run.kept_weights[0]
-    gradient = backward(Y, forward(900 * X, before), before)[0]
+    gradient = backward(Y, forward(600 * X, before), before)[0]
     moved = before[0] - one.learning_rate * gradient
-    assert np.abs(gradient).max() > 0.5
-    # sums of 40 inputs of up to 2700 times errors that are rounded to the grid
-    np.testing.assert_allclose(run.last_weights[0], moved, rtol=0, atol=2700 * GRID_STEP)
+    assert np.abs(gradient).max() > 0.4
+    # sums of 40 inputs of up to 1800 times errors that are rounded to the grid
+    np.testing.assert_allclose(run.last_weights[0], moved, rtol=0, atol=1800 * GRID_STEP)
 
 
 @no_warnings
