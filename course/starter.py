@@ -23,9 +23,6 @@ COPIED = (
     "LICENSE",
     "jupyter_nbconvert_config.py",
     "report/*",
-    "tests/strict.py",  # and what else the comparison of notebooks needs
-    "tests/prose.py",
-    "tests/outputs.py",
     "course/*",
 )
 AUTHORS = {"course/starter.py", "course/__main__.py", "course/handed.py", "course/student.md"}
@@ -97,7 +94,8 @@ def blank_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             if "**Question" in text:
                 cells.append(new_code_cell())
         elif cell.cell_type == "code" and "%run" in cell.source and not cells:
-            cells.append(new_code_cell(cell.source))
+            lines = [line for line in cell.source.splitlines() if line.startswith("%")]
+            cells.append(new_code_cell("\n".join(lines)))
     for number, cell in enumerate(cells):
         cell.id = f"cell-{number}"
     return new_notebook(
@@ -113,6 +111,15 @@ def asked(source: str) -> Iterator[str]:
             yield paragraph
 
 
+def comparison(root: Path) -> list[str]:
+    """Return the files of `tests/` that conftest.py takes its comparison of notebooks from."""
+    files = ["conftest.py"]
+    for file in files:
+        names = re.findall(r"^from tests\.(\w+) import", (root / file).read_text("utf-8"), re.M)
+        files += [name for name in (f"tests/{name}.py" for name in names) if name not in files]
+    return files[1:]
+
+
 def starter_files(root: Path) -> dict[str, bytes]:
     """Return all of the starter but the data, by their places.
 
@@ -121,7 +128,7 @@ def starter_files(root: Path) -> dict[str, bytes]:
     """
     files = {
         path.relative_to(root).as_posix(): path.read_bytes()
-        for pattern in COPIED
+        for pattern in (*COPIED, *comparison(root))
         for path in sorted(root.glob(pattern))
         if path.is_file()
     }
