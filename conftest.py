@@ -1,6 +1,7 @@
 """Make nbval compare all that a reader of the notebook sees, and end with the grade sheet.
 
-The rules are in tests/strict.py, tests/prose.py, tests/outputs.py and tests/grades.py.
+The rules are in tests/strict.py, tests/prose.py and tests/outputs.py; the rubric, its rows and the
+sheet in course/.
 """
 
 import itertools
@@ -14,10 +15,11 @@ import pytest
 from nbval import plugin
 from nbval.plugin import IPyNbCell, IPyNbFile
 
+from course.grading import IS_SOLUTION
 from tests.outputs import merge_streams, output_differences
 from tests.strict import file_problems
 
-pytest_plugins = ["tests.grades"]
+pytest_plugins = ["course.plugin"]
 ROOT = Path(__file__).resolve().parent
 
 
@@ -44,7 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
     """Collect the file's own test, and then its cells, which are compared even if asked lax."""
     self.compare_outputs = True
-    yield NotebookFile.from_parent(self, name="file")
+    if IS_SOLUTION:  # what its rules forbid is a student's own affair
+        yield NotebookFile.from_parent(self, name="file")
     yield from nbval_collect(self)
 
 

@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = "conftest.py pyproject.toml tests/grades.py tests/outputs.py tests/prose.py tests/strict.py"
+FILES = "conftest.py pyproject.toml tests/outputs.py tests/prose.py tests/strict.py"
 TASK = """
 import base64
 import io
@@ -66,6 +66,7 @@ def nbval_report(tmp_path_factory):
     """What failed, by cell, and all that was printed."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "tests").mkdir()
+    shutil.copytree(ROOT / "course", folder / "course")
     for name in FILES.split():
         shutil.copy(ROOT / name, folder / name)
     (folder / "task_small.py").write_text(TASK)

@@ -1,0 +1,121 @@
+"""Read what was handed in, and nothing else: four task files and one notebook from a zip."""
+
+import stat
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import nbformat
+
+from course.worker import TASK_FILES
+
+MB = 2**20
+CODE = tuple(f"{name}.py" for name in TASK_FILES)
+MAX_ZIP, MAX_ENTRIES, MAX_CODE, MAX_NOTEBOOK = 100 * MB, 5000, MB, 30 * MB
+READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class HandIn(NamedTuple):
+    """The files that count, by name, and what was left out or is wrong, a line each."""
+
+    code: dict[str, bytes]
+    notebook: nbformat.NotebookNode | None
+    notes: list[str]
+
+
+def read_zip(path: Path) -> HandIn:
+    """Return what is in a zip; whatever is wrong with it is a note and no error."""
+    try:
+        if path.stat().st_size > MAX_ZIP:
+            return HandIn({}, None, [f"{path.name} has more than {MAX_ZIP // MB} MB"])
+        with zipfile.ZipFile(path) as file:
+            return read_entries(file)
+    except OSError as error:
+        return HandIn({}, None, [f"{path.name} cannot be read ({error.strerror})"])
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+        return HandIn({}, None, [f"{path.name} is no zip that can be read ({error!s:.80})"])
+
+
+def read_entries(file: zipfile.ZipFile) -> HandIn:
+    """Return the files that count, of the uppermost folder that has any."""
+    if len(entries := file.infolist()) > MAX_ENTRIES:
+        return HandIn({}, None, [f"holds {len(entries)} files, expected {MAX_ENTRIES} at most"])
+    ours = {entry: place for entry in entries if (place := our_place(entry.filename))}
+    folders = sorted({place.parent for place in ours.values()}, key=lambda p: (len(p.parts), p))
+    notes = []
+    if len(folders) > 1:
+        depths = Counter(len(folder.parts) for folder in folders)
+        if depths[len(folders[0].parts)] > 1:
+            return HandIn({}, None, [f"has task files in {len(folders)} folders, expected one"])
+        notes.append(f"of {len(folders)} folders with such files, only the uppermost counts")
+    contents: dict[str, bytes] = {}
+    for entry, place in ours.items():
+        if place.parent == folders[0]:
+            content = read_entry(file, entry)
+            if isinstance(content, str):
+                notes.append(f"{place.name} {content}")
+            elif place.name in contents:
+                return HandIn({}, None, [f"{place.name} is in it twice, expected once"])
+            else:
+                contents[place.name] = content
+    notes += left_out([entry.filename for entry in entries if entry not in ours])
+    code = {name: content for name, content in contents.items() if name in CODE}
+    notes += [f"{name} is missing" for name in CODE if name not in code]
+    notebook, why = read_notebook([contents[name] for name in contents.keys() - code.keys()])
+    return HandIn(code, notebook, notes + why)
+
+
+def our_place(name: str) -> PurePosixPath | None:
+    """Return where a task file or a notebook lies in the zip, None for all other files."""
+    place = PurePosixPath(name.replace("\\", "/"))
+    hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
+    if hidden or place.is_absolute() or ":" in name or name.endswith("/"):
+        return None
+    return place if place.name in CODE or place.suffix == ".ipynb" else None
+
+
+def left_out(names: list[str]) -> Iterator[str]:
+    """Say what is not looked at."""
+    others = [n for n in names if not n.endswith("/") and not n.startswith("__MACOSX")]
+    if others:
+        some = ", ".join(f"{name!r:.40}" for name in others[:4])
+        more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+        yield f"not looked at: {some}{more}"
+
+
+def read_entry(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | str:
+    """Return the content of a file, or in words why not."""
+    limit = MAX_CODE if entry.filename.endswith(".py") else MAX_NOTEBOOK
+    mode = entry.external_attr >> 16
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return "is no regular file"
+    if entry.flag_bits & 1 or entry.compress_type not in READABLE:
+        return "is encrypted, or compressed in another way than zips usually are"
+    try:
+        with file.open(entry) as stream:
+            content = stream.read(limit + 1)
+    except Exception as error:  # of a damaged zip, zipfile raises whatever it stumbles over
+        return f"cannot be read ({error!s:.60})"
+    return content if len(content) <= limit else f"has more than {limit // MB} MB"
+
+
+def read_notebook(
+    contents: list[bytes],
+) -> tuple[nbformat.NotebookNode | None, list[str]]:
+    """Return the one notebook with what counts in it, or in words why there is none.
+
+    All metadata go: they could tell a test to skip a cell, and its kernel what to be.
+    """
+    if len(contents) != 1:
+        return None, [f"holds {len(contents)} notebooks, expected one"]
+    try:
+        notebook = nbformat.reads(contents[0].decode("utf-8-sig"), as_version=4)
+        for cell in notebook.cells:
+            cell.metadata = nbformat.NotebookNode()
+        notebook.metadata = nbformat.NotebookNode()
+        nbformat.validate(notebook)
+    except Exception as error:  # nbformat's have no base class of their own
+        return None, [f"its notebook cannot be read ({type(error).__name__}: {error!s:.60})"]
+    return notebook, []

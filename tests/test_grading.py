@@ -1,0 +1,306 @@
+"""A hand-in's notebook runs in a kernel in the box; the sheet says what became of all."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from course import box
+from course.rubric import PROSE, REPORT, ROWS
+from course.sheet import Cell, plain, section_tasks, sheet, sheet_lines
+from tests.course_files import ROOT, needs_box, zipped
+
+SOLUTION = {
+    f"{name}.py": (ROOT / f"{name}.py").read_text("utf-8")
+    for name in ("task2a", "task2", "task3", "task4")
+}
+RUN = ("%run task2a.py\n%run task2.py\n%run task3.py\n%run task4.py", "")
+GOOD = [
+    RUN,
+    "## Oppgave 2a)",
+    ("print(mean_X([1, 2]))", "1.5\n"),
+    "## 4 f",
+    ("print(relu(-1))", "0\n"),
+]
+SECTIONS = [f"## Task {task}" for task in "1a 2a 2b 2c 2d 3a 3b 3c 4a 4b 4c 4d 4e 4f".split()]
+
+
+def notebook(*parts, executed=True, tags=()):
+    """Return a notebook of headings and (code, printed text)."""
+    cells, number = [], 0
+    for part in parts:
+        if isinstance(part, str):
+            cells.append(new_markdown_cell(part))
+            continue
+        number += 1
+        code, text = part
+        outputs = [new_output("stream", name="stdout", text=text)] if text and executed else []
+        cell = new_code_cell(code, outputs=outputs, metadata={"tags": list(tags)} if tags else {})
+        cell.execution_count = number if executed else None
+        cells.append(cell)
+    return nbformat.writes(new_notebook(cells=cells))
+
+
+def told(code, text="ok\n"):
+    return {**SOLUTION, "a.ipynb": notebook(*GOOD, (code, text))}
+
+
+HAND_INS = {
+    "good": {
+        **{f"group 7/{name}": text for name, text in SOLUTION.items()},
+        "group 7/My report.ipynb": notebook(*GOOD),
+        "group 7/conftest.py": "raise SystemExit",
+    },
+    "nothing but a dummy notebook": {
+        "a.ipynb": notebook(
+            *(part for head in SECTIONS for part in (head, ("print(100)", "100\n")))
+        )
+    },
+    "no notebook": SOLUTION,
+    "a notebook that was never executed": {**SOLUTION, "a.ipynb": notebook(*GOOD, executed=False)},
+    "an invented output": told("print(1 + 1)", "3\n"),
+    "an output that is its own": told(
+        "import json, glob\nfor name in glob.glob('/hand-in/*.ipynb') + glob.glob('*.ipynb'):\n"
+        "    print(json.load(open(name))['cells'][-1]['outputs'][0]['text'][0])",
+        "accuracy 1.0\n",
+    ),
+    "marks": {
+        **SOLUTION,
+        "a.ipynb": notebook(
+            *GOOD,
+            ("# NBVAL_SKIP\nprint(1)", "2\n"),
+            ("# NBVAL_IGNORE_OUTPUT\nprint(1)", "2\n"),
+            tags=("nbval-skip", "nbval-ignore-output", "raises-exception"),
+        ),
+    },
+    "a kernel that leaves": told("import os; print('ok', flush=True); os._exit(0)"),
+    "a cell without an end": told("while True: pass"),
+    "text without an end": told("while True: print('x' * 10**6)"),
+    "a message too large": told("print('x' * 10**8)"),
+    "a forged reply": told(
+        "from IPython import get_ipython\nk = get_ipython().kernel\n"
+        "for _ in range(10**6):\n    k.session.send(k.iopub_socket, 'status', "
+        "{'execution_state': 'busy'}, parent=None, ident=b'x')\nprint('ok')"
+    ),
+    "files and processes elsewhere": told(
+        "import os, pathlib, subprocess\n"
+        f"for folder in ('{ROOT}', '/tmp', '{box.Path.home()}', '/var/tmp', '/usr'):\n"
+        "    try: pathlib.Path(folder, 'written by a hand-in').write_text('x')\n"
+        "    except OSError: pass\n"
+        "p = subprocess.Popen(['sleep', '31415'], start_new_session=True)\nprint('ok')"
+    ),
+    "what a terminal obeys": told(
+        "from IPython import get_ipython\nk = get_ipython().kernel\n"
+        "k.session.send(k.iopub_socket, '\x1b]0;mine\x07', {}, parent=k.get_parent())\n"
+        "raise ValueError('\x1b]0;mine\x07' * 10000)  # \x1b]0;mine\x07"
+    ),
+    "many processes": told(
+        "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
+    ),
+    "a file beside it, workers and a figure": told(
+        "import matplotlib.pyplot as plt\nfrom joblib import Parallel, delayed\n"
+        "plt.plot([1, 2]); plt.savefig('figure.png'); plt.close()\n"
+        "print(Parallel(2)(delayed(abs)(n) for n in (-1, -2)))",
+        "[1, 2]\n",
+    ),
+    "data": told(
+        "from utils import load_unseen_mnist\nprint(len(load_unseen_mnist()[0]))", "40000\n"
+    ),
+}
+FULL = sum(row.points for row in ROWS)
+OF_GOOD = 1.4  # of ten: the sections of 2a and 4f, 12 of 85
+
+
+@pytest.fixture(scope="module")
+def graded(request, tmp_path_factory):
+    """The sheet as JSON and as text of each hand-in that is asked for, two at a time."""
+    folder = tmp_path_factory.mktemp("graded")
+
+    def grade(name):
+        path = folder / f"{name}.zip"
+        path.write_bytes(zipped(HAND_INS[name]))
+        sheet = path.with_suffix(".json")
+        command = [sys.executable, "-m", "course", "grade", str(path), f"--grades={sheet}"]
+        command += ["--seed=5", "--nbval-cell-timeout=6", "-p", "no:cacheprovider"]
+        command += ["-p", "no:hypothesispytest"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        before, _, text = done.stdout.partition(" grade sheet ")
+        return json.loads(sheet.read_text()), before * (name == "what a terminal obeys") + text
+
+    items = [i for i in request.session.items if "graded" in getattr(i, "fixturenames", ())]
+    names = {
+        item.callspec.params.get("name", "good") if hasattr(item, "callspec") else "good"
+        for item in items
+    }
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(grade, name) for name in sorted(names)}
+
+
+@needs_box
+@pytest.mark.parametrize("name", [n for n in HAND_INS if n != "nothing but a dummy notebook"])
+def test_notebook_costs_no_code(name, graded):
+    result, text = graded[name].result()
+    assert result["points"] == FULL, text
+
+
+@needs_box
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a notebook that was never executed", "an invented output", "an output that is its own"),
+        *("marks", "a kernel that leaves", "a cell without an end", "text without an end"),
+        *("a message too large", "many processes", "no notebook", "nothing but a dummy notebook"),
+    ],
+)
+def test_report_has_no_points(name, graded):
+    result, text = graded[name].result()
+    assert result["report"]["points"] == 0, text
+
+
+@needs_box
+@pytest.mark.parametrize("name", ["good", "a file beside it, workers and a figure", "data"])
+def test_report_has_points_for_what_it_shows(name, graded):
+    result, text = graded[name].result()
+    assert result["report"]["points"] == OF_GOOD, text
+
+
+@needs_box
+@pytest.mark.parametrize("name", ["files and processes elsewhere", "a forged reply"])
+def test_nothing_is_left(name, graded):
+    result, text = graded[name].result()
+    assert result["report"]["points"] in (0, OF_GOOD), text
+    for folder in (ROOT, box.Path("/tmp"), box.Path.home(), box.Path("/var/tmp")):
+        assert not list(folder.glob("written by a hand-in"))
+    processes = [p.info["cmdline"] for p in box.psutil.process_iter(["cmdline"])]
+    assert ["sleep", "31415"] not in processes
+
+
+@needs_box
+@pytest.mark.parametrize("name", ["what a terminal obeys"])
+def test_terminal_is_not_spoken_to(name, graded):
+    result, text = graded[name].result()
+    assert result["report"]["points"] == 0
+    assert all(character.isprintable() or character == "\n" for character in text)
+
+
+@needs_box
+@pytest.mark.parametrize("name", ["nothing but a dummy notebook"])
+def test_a_dummy_notebook_has_no_points(name, graded):
+    result, text = graded[name].result()
+    assert result["points"] == 0
+    assert "note: task2a.py is missing" in text
+
+
+@needs_box
+@pytest.mark.parametrize("name", ["good"])
+def test_text_is_the_sheet(name, graded):
+    result, text = graded[name].result()
+    assert list(sheet_lines(result)) == text.splitlines()[1 : 1 + len(list(sheet_lines(result)))]
+    assert "note: not looked at: 'group 7/conftest.py'" in text
+
+
+def run(*options, path=None):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    environment = {**box.os.environ} | ({"PATH": path} if path else {})
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+    )
+
+
+@pytest.fixture
+def good_zip(tmp_path):
+    path = tmp_path / "good.zip"
+    path.write_bytes(zipped(HAND_INS["good"]))
+    return path
+
+
+def test_without_a_box_trust_is_asked_for(good_zip, tmp_path):
+    done = run(f"--hand-in={good_zip}", path=str(tmp_path))
+    assert done.returncode == 4
+    assert "bwrap is not installed (Debian, Ubuntu: apt install bubblewrap)" in done.stderr
+    assert box.UNPROTECTED in done.stderr
+
+
+def test_with_trust_there_is_no_box(good_zip, tmp_path):
+    done = run("--nbval", f"--hand-in={good_zip}", "--trust", path=str(tmp_path))
+    assert f"code     {FULL:g}/{FULL:g}" in done.stdout, done.stdout
+    assert f"report  {OF_GOOD}/{REPORT}" in done.stdout
+    assert "note: graded without a box, since bwrap is not installed" in done.stdout
+
+
+def test_students_seed_is_refused(good_zip):
+    done = run(f"--hand-in={good_zip}", "--seed=2026")
+    assert done.returncode == 4
+    assert "which students have: take another one" in done.stderr
+
+
+def test_several_processes_are_refused(good_zip):
+    done = run(f"--hand-in={good_zip}", "-n", "2")
+    assert done.returncode == 4
+    assert "graded in one process" in done.stderr
+
+
+def test_what_lies_here_is_graded_in_seconds(tmp_path):
+    done = run("course/rubric.py", f"--grades={tmp_path / 'sheet.json'}")
+    result = json.loads((tmp_path / "sheet.json").read_text())
+    assert (result["points"], result["report"]["points"]) == (FULL, None), done.stdout
+
+
+# the sheet itself
+ALL = [
+    Cell(f"Cell {n}", [task], None) for n, task in enumerate(dict.fromkeys(r.task for r in ROWS))
+]
+
+
+def test_sheet_of_all_that_is_right():
+    result = sheet({}, ALL)
+    assert (result["points"], result["of"], result["human"]) == (85, 85, 15)
+    assert result["report"]["points"] == REPORT
+    assert sum(PROSE.values()) + FULL == 100
+
+
+def test_a_row_costs_its_points():
+    result = sheet({"2b softmax": "has not the values expected"}, ALL)
+    assert result["points"] == 83
+    assert result["tasks"]["2b"]["failed"] == {"softmax": "has not the values expected"}
+    assert "       softmax: has not the values expected" in sheet_lines(result)
+
+
+def test_a_cell_that_differs_costs_the_report():
+    result = sheet({}, [*ALL, Cell("Cell 99", [], "differs")])
+    assert (result["points"], result["report"]["points"]) == (85, 0)
+
+
+def test_sections_of_code_without_points_report_nothing():
+    failed = {f"{row.task} {row.name}": "no" for row in ROWS if row.task != "2d"}
+    assert sheet(failed, ALL)["report"]["points"] == round(10 * 5 / 85, 1)
+
+
+@pytest.mark.parametrize(
+    ("heading", "tasks"),
+    [
+        *(("## Task 2a)", ["2a"]), ("# Oppgave 2a)", ["2a"]), ("### 2 A: mean", ["2a"])),
+        *(("## Tasks 4a and 4b", ["4a", "4b"]), ("## Results", []), ("## Task 9z", [])),
+        *(("## 12a", []), ("Task 2a", []), ("## version 1.2a", [])),
+    ],
+)
+def test_headings_name_tasks(heading, tasks):
+    cells = [{"cell_type": "markdown", "source": heading}, {"cell_type": "code", "source": "1"}]
+    assert section_tasks(cells) == [tasks, tasks]
+
+
+def test_what_is_below_a_task_belongs_to_it():
+    sources = ["## Task 2a", "### Why", "# Results"]
+    cells = [{"cell_type": "markdown", "source": source} for source in sources]
+    assert section_tasks(cells) == [["2a"], ["2a"], []]
+
+
+def test_what_a_hand_in_says_is_plain_and_short():
+    said = plain("\x1b[2J\r code 85/85\n" + "0.123456789 " * 1000 + "123456")
+    assert said.isprintable()
+    assert len(said) <= 150
+    assert "0.12" not in said

@@ -1,0 +1,158 @@
+"""The starter has what students need, and nothing of the solution."""
+
+import ast
+import io
+import os
+import subprocess
+import sys
+import time
+import zipfile
+
+import nbformat
+import pytest
+
+from course.rubric import FUNCTIONS
+from course.starter import blank, starter_zip
+from tests.course_files import ROOT, starter
+
+
+def bodies(source):
+    """Return of each function its statements but the docstring."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef):
+            text = ast.get_docstring(node) is not None
+            found[node.name] = [ast.unparse(statement) for statement in node.body[text:]]
+    return found
+
+
+@pytest.mark.parametrize("home", sorted(set(FUNCTIONS.values())))
+def test_functions_are_not_written(home):
+    written = bodies(starter()[f"{home}.py"].decode())
+    written.pop("best", None)  # of a record
+    assert written == {name: [f"raise NotImplementedError('{name}')"] for name in written}
+    asked = {name for name, where in FUNCTIONS.items() if where == home}
+    used = "".join(path.read_text() for path in ROOT.glob("report/*.py"))
+    assert asked <= written.keys()
+    assert all(name in used for name in written.keys() - asked)
+
+
+@pytest.mark.parametrize("home", sorted(set(FUNCTIONS.values())))
+def test_signatures_and_docstrings_stay(home):
+    trees = [ast.parse((ROOT / f"{home}.py").read_text()), ast.parse(starter()[f"{home}.py"])]
+    before, after = ({n.name: n for n in tree.body if hasattr(n, "name")} for tree in trees)
+    for name, node in after.items():
+        assert ast.get_docstring(node) == ast.get_docstring(before[name])
+        if isinstance(node, ast.FunctionDef):
+            names = [argument.arg for argument in node.args.args]
+            assert names == [a.arg for a in before[name].args.args][: len(names)]
+
+
+def test_no_line_of_a_body_is_left():
+    files = [ROOT / f"{home}.py" for home in set(FUNCTIONS.values())]
+    solved = {
+        line
+        for file in files
+        for name, body in bodies(file.read_text()).items()
+        for line in body
+        if name != "best"  # of a record that is given
+    }
+    long = {line for text in solved for line in text.splitlines() if len(line.strip()) > 25}
+    for name, content in starter().items():
+        if name.startswith(("task", "course/", "README")) and not name.endswith(".json"):
+            left = [line for line in long if line in content.decode()]
+            assert not left, (name, left)
+
+
+def test_blank_keeps_what_is_around():
+    source = 'X = 1\n\n\n@decorated\ndef f(x: int = 2) -> int:\n    """Say.\n\n    More.\n    """\n'
+    source += (
+        "    y = x  # why\n    return y\n\n\nclass A:\n    def best(self):\n        return 1\n"
+    )
+    left = source.replace(
+        "    y = x  # why\n    return y\n", '    raise NotImplementedError("f")\n'
+    )
+    assert blank(source) == left
+
+
+def test_functions_that_go_are_not_imported():
+    source = (
+        "from task2 import a, b, c\nfrom utils import b\n\n\ndef b():\n    return 1\n\n\nX = 2\n"
+    )
+    left = blank(source, {"b"})
+    assert "from task2 import a, c\nfrom utils import b\n" in left
+    assert "def b" not in left
+
+
+def test_no_test_no_git_no_author_is_in_it():
+    names = starter().keys()
+    kept = {name for name in names if name.startswith("tests/")}
+    assert kept == {"tests/outputs.py", "tests/prose.py", "tests/strict.py"}
+    assert not [name for name in names if "starter" in name or ".git/" in name or "__pyc" in name]
+
+
+def test_notebook_has_questions_and_empty_cells():
+    notebook = nbformat.reads(starter()["assignment2.ipynb"].decode(), as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert {cell.source.split()[0] for cell in code if cell.source} <= {"%reload_ext"}
+    for task in "1a 2a 2b 2c 2d 3a 3b 3c 4a 4b 4c 4d 4e 4f".split():
+        assert task in text
+    assert text.count("**Question") >= 10
+    assert "**Answer" not in text
+
+
+@pytest.fixture(scope="module")
+def unzipped(tmp_path_factory):
+    """The zip, unpacked as students do, and the seconds that it took to make."""
+    folder, start = tmp_path_factory.mktemp("student"), time.monotonic()
+    content = starter_zip(ROOT)
+    seconds = time.monotonic() - start
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        file.extractall(folder)
+    return folder / "assignment2", seconds, content
+
+
+def test_starter_is_made_in_seconds(unzipped):
+    assert unzipped[1] < 10
+
+
+def test_starter_is_always_the_same(unzipped):
+    assert starter_zip(ROOT) == unzipped[2]
+
+
+@pytest.mark.parametrize(
+    "module", [*sorted(set(FUNCTIONS.values())), "utils", "handin", "course.plugin", "report.*"]
+)
+def test_modules_can_be_imported(module, unzipped):
+    names = [module]
+    if module == "report.*":
+        names = [f"report.{path.stem}" for path in unzipped[0].glob("report/*.py")]
+    code = "import " + ", ".join(names)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=unzipped[0], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def first_run(unzipped):
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider"]
+    environment = {k: v for k, v in os.environ.items() if "PYTEST" not in k}
+    return subprocess.run(
+        command, cwd=unzipped[0], capture_output=True, text=True, check=False, env=environment
+    ).stdout
+
+
+def test_a_student_begins_with_no_points_and_a_hint_at_each_row(first_run):
+    sheet = first_run.partition(" grade sheet ")[2]
+    assert "code      0/85" in sheet, first_run[-3000:]
+    assert "report    0/10" in sheet
+    assert sheet.count(" is not written yet (") > 50
+
+
+def test_a_student_sees_no_other_failure(first_run):
+    assert "error" not in first_run.splitlines()[-1]
+    assert "ImportError" not in first_run
