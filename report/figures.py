@@ -292,7 +292,7 @@ def plot_images(images: npt.NDArray, titles: Sequence[str], columns: int = 8) ->
 def plot_confusion(counts: npt.NDArray[np.int64]) -> Figure:
     """Plot how often class k (row) was wrongly taken for class l (column), [K, K]."""
     with style.context([*STYLE, {"axes.grid": False}]):
-        figure, axes = new_figure(3.8, 3)
+        figure, axes = new_figure(4, 3.1)
         ax = axes[0, 0]
         wrong = counts * (1 - np.eye(len(counts), dtype=int))
         ax.pcolormesh(wrong, cmap="Greys", vmax=2 * wrong.max())

@@ -173,10 +173,10 @@ def test_the_table_of_measures_shows_the_networks_named_as_they_are_to_be_called
 @pytest.mark.parametrize(
     ("new", "old", "text"),
     [
-        ([0.1, 0.125, 0.13], [0.25, 0.2889], "0.269 → 0.118 ▼"),
-        ([0.25, 0.2889], [0.1, 0.125, 0.13], "0.118 → 0.269 ▲"),
-        ([0.1, 0.1, 0.9], [0.25, 0.2889], "0.269 → 0.367 ≈"),
-        ([0.25, 0.1], [0.25, 0.9], "0.575 → 0.175 ≈"),
+        ([0.1, 0.125, 0.13], [0.25, 0.2889], "0.2694 → 0.1183 ▼"),
+        ([0.25, 0.2889], [0.1, 0.125, 0.13], "0.1183 → 0.2694 ▲"),
+        ([0.1, 0.1, 0.9], [0.25, 0.2889], "0.2694 → 0.3667 ≈"),
+        ([0.25, 0.1], [0.25, 0.9], "0.5750 → 0.1750 ≈"),
         ([math.inf, math.inf], [4000, 4500], "4,250 → never ▲"),
         ([math.inf, 500], [4000, 4500], "4,250 → in 1 of 2 runs ≈"),
     ],
@@ -190,14 +190,14 @@ def test_arrows_point_where_the_measure_goes():
 
 
 def test_changes_go_from_the_baseline_to_the_experiment_measure_by_measure():
-    pairs = [("second", "first"), ("first", "second")]
+    pairs = {"up": ("second", "first"), "back": ("first", "second")}
     header, _, there, back = plain(changes_table(UNEVEN, pairs, ["loss", "steps", "accuracy"]))
     assert header == "| from → to | loss | steps | accuracy |"
     assert there == (
-        "| first → second | 0.375 → 0.129 ▼ | 2,250 → in 2 of 3 runs ▲ | 0.812 → 0.837 ≈ |"
+        "| up | 0.3750 → 0.1292 ▼ | 2,250 → in 2 of 3 runs ▲ | 0.8125 → 0.8367 ≈ |"
     )
     assert back == (
-        "| second → first | 0.129 → 0.375 ▲ | in 2 of 3 runs → 2,250 ▼ | 0.837 → 0.812 ≈ |"
+        "| back | 0.1292 → 0.3750 ▲ | in 2 of 3 runs → 2,250 ▼ | 0.8367 → 0.8125 ≈ |"
     )
 
 
@@ -213,7 +213,7 @@ NEW = {"▼": [0.125, 0.2], "▲": [0.75, 0.625], "≈": [0.5, 0.125]}
 def test_a_finding_stands_with_its_task_and_its_measure(arrow):
     header, _, row = plain(findings_table([finding(NEW[arrow], arrow)]))
     assert header == "| finding | shown by | from → to |"
-    numbers = f"0.375 → {np.mean(NEW[arrow]):.3f} {arrow}"
+    numbers = f"0.3750 → {np.mean(NEW[arrow]):.4f} {arrow}"
     assert row == f"| **3a** Weights matter. | validation loss | {numbers} |"
 
 
@@ -222,7 +222,7 @@ def test_a_finding_stands_with_its_task_and_its_measure(arrow):
 def test_a_finding_that_does_not_hold_is_named_wherever_it_stands(place, measured, said):
     findings = [finding(NEW["▼"], "▼", task) for task in ("2c", "3b", "4a")]
     findings[place] = finding(NEW[measured], said, "4x")
-    message = f"Task 4x: validation loss is 0.375 → .+ {measured}, expected {said}. Write a finding"
+    message = f"Task 4x: validation loss is 0.3750 → .+ {measured}, expected {said}. Write a finding"
     with pytest.raises(AssertionError, match=message):
         findings_table(findings)
 
@@ -248,7 +248,7 @@ def test_statements_stand_beside_what_was_measured():
     header, _, *rows = plain(statements_table(UNEVEN, statements))
     assert header == "| statement | measured | found |"
     assert rows == [
-        '| "It learns faster." | loss, first → second | 0.375 → 0.129 ▼ |',
+        '| "It learns faster." | loss, first → second | 0.3750 → 0.1292 ▼ |',
         '| "It takes longer." | steps, second → first | in 2 of 3 runs → 2,250 ▼ |',
     ]
 

@@ -606,13 +606,13 @@ def test_a_figure_bears_no_date(pictures):
 def test_a_png_has_pixels_enough_and_is_shown_at_its_size(pictures):
     data, options = pictures("confusion")[0]
     height, width, _ = imread(BytesIO(data["image/png"])).shape
-    assert (width, height) == pytest.approx((4.2 * 144, 3.4 * 144), abs=1)
-    assert options["metadata"]["image/png"]["width"] == round(4.2 * 96)
+    assert (width, height) == pytest.approx((4 * 144, 3.1 * 144), abs=1)
+    assert options["metadata"]["image/png"]["width"] == round(4 * 96)
 
 
 def test_the_pdf_is_a_page_of_the_size_of_the_figure(pictures):
     (page,) = re.findall(rb"/MediaBox ?\[(.+?)\]", pictures("confusion")[0][0]["application/pdf"])
-    assert [float(number) for number in page.split()] == pytest.approx([0, 0, 4.2 * 72, 3.4 * 72])
+    assert [float(number) for number in page.split()] == pytest.approx([0, 0, 4 * 72, 3.1 * 72])
 
 
 def test_the_pdf_is_made_of_the_svg_displayed(monkeypatch):

@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = "conftest.py pyproject.toml tests/outputs.py tests/prose.py tests/strict.py"
+FILES = "conftest.py pyproject.toml tests/outputs.py tests/prose.py tests/rerun.py tests/strict.py"
 TASK = """
 import base64
 import io
