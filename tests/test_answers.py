@@ -193,12 +193,8 @@ def test_changes_go_from_the_baseline_to_the_experiment_measure_by_measure():
     pairs = {"up": ("second", "first"), "back": ("first", "second")}
     header, _, there, back = plain(changes_table(UNEVEN, pairs, ["loss", "steps", "accuracy"]))
     assert header == "| from → to | loss | steps | accuracy |"
-    assert there == (
-        "| up | 0.3750 → 0.1292 ▼ | 2,250 → in 2 of 3 runs ▲ | 0.8125 → 0.8367 ≈ |"
-    )
-    assert back == (
-        "| back | 0.1292 → 0.3750 ▲ | in 2 of 3 runs → 2,250 ▼ | 0.8367 → 0.8125 ≈ |"
-    )
+    assert there == ("| up | 0.3750 → 0.1292 ▼ | 2,250 → in 2 of 3 runs ▲ | 0.8125 → 0.8367 ≈ |")
+    assert back == ("| back | 0.1292 → 0.3750 ▲ | in 2 of 3 runs → 2,250 ▼ | 0.8367 → 0.8125 ≈ |")
 
 
 def finding(new, arrow, task="3a"):
@@ -222,7 +218,7 @@ def test_a_finding_stands_with_its_task_and_its_measure(arrow):
 def test_a_finding_that_does_not_hold_is_named_wherever_it_stands(place, measured, said):
     findings = [finding(NEW["▼"], "▼", task) for task in ("2c", "3b", "4a")]
     findings[place] = finding(NEW[measured], said, "4x")
-    message = f"Task 4x: validation loss is 0.3750 → .+ {measured}, expected {said}. Write a finding"
+    message = f"Task 4x: validation loss is 0.3750 → .+ {measured}, expected {said}. Write"
     with pytest.raises(AssertionError, match=message):
         findings_table(findings)
 

@@ -607,7 +607,7 @@ def test_a_png_has_pixels_enough_and_is_shown_at_its_size(pictures):
     data, options = pictures("confusion")[0]
     height, width, _ = imread(BytesIO(data["image/png"])).shape
     assert (width, height) == pytest.approx((4 * 144, 3.1 * 144), abs=1)
-    assert options["metadata"]["image/png"]["width"] == round(4 * 96)
+    assert options["metadata"]["image/png"]["width"] == 384
 
 
 def test_the_pdf_is_a_page_of_the_size_of_the_figure(pictures):
