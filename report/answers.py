@@ -58,6 +58,11 @@ def answer(sentence: str, *facts: Fact) -> Markdown:
     return Markdown(f"**Answer.** {sentence}")
 
 
+def unparted(text: str) -> str:
+    """Return text whose words stay on one line."""
+    return text.replace(" ", "\u00a0")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markdown:
     """Return a Markdown table: the first column is text, the others are aligned as numbers."""
     columns = zip(header, *rows, strict=True)
@@ -103,7 +108,7 @@ def changes_table(
         columns: which measures to show.
     """
     rows = [
-        [text, *(change(measured[new][name], measured[old][name]) for name in columns)]
+        [text, *(unparted(change(measured[new][m], measured[old][m])) for m in columns)]
         for text, (new, old) in pairs.items()
     ]
     return table(["from → to", *columns], rows)
@@ -134,7 +139,7 @@ def findings_table(findings: Sequence[Finding]) -> Markdown:
                 f"Task {finding.task}: {finding.shown_by} is {numbers}, expected "
                 f"{finding.arrow}. Write a finding that holds"
             )
-        rows.append([f"**{finding.task}** {finding.sentence}", finding.shown_by, numbers])
+        rows.append([f"**{finding.task}** {finding.sentence}", finding.shown_by, unparted(numbers)])
     return table(["finding", "shown by", "from → to"], rows)
 
 
@@ -146,7 +151,7 @@ def statements_table(
         [
             f'"{words}"',
             f"{measure}, {old} → {new}",
-            change(measured[new][measure], measured[old][measure]),
+            unparted(change(measured[new][measure], measured[old][measure])),
         ]
         for words, new, old, measure in statements
     ]
