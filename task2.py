@@ -186,14 +186,18 @@ def train(
 ) -> Run:
     """Train until the epochs are over or the validation loss has stopped improving.
 
+    The network is validated after every fifth of an epoch's steps, rounded down, and at the end,
+    but not before the first step. After each validation `should_stop` is asked.
+
     Args:
         experiment: the settings.
         X_train, X_val: preprocessed inputs [N, inputs].
         Y_train, Y_val: one-hot labels [N, K].
         seed: of the initial weights and of the order of the examples.
         keep_at: validations, named by their gradient steps, whose weights are kept if they are
-            reached; 0 is the start.
-        on_validation: called as on_validation(epoch, loss=..., accuracy=...) after each of them.
+            reached; 0 names the initial weights.
+        on_validation: called after each of them with the epoch, from 1 on, and what was found, as
+            on_validation(epoch, loss=..., accuracy=...).
     Raises:
         ValueError: no epoch, no validation example, no such validation, an impossible batch size.
         TypeError: the activation cannot be computed with more digits, see `utils.settled`.

@@ -102,7 +102,7 @@ def misdrawn(kind: str, found: Any, shapes: list) -> str | None:
         return next(filter(None, (misshapen(w, len(w) ** -0.5, 3) for w in found)), None)
     if (found[0] != found[1]).any():
         return "is not the same with the same seed: draw by the generator given, and by no other"
-    if (found[1] == found[2]).any():
+    if (found[1] == found[2]).mean() > 0.01:  # some may be, if they are rounded
         return "is the same with another seed: draw by the generator given"
     if kind == "uniform":
         outside = np.abs(found).max() > 1
