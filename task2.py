@@ -206,8 +206,8 @@ def train(
     """
     if experiment.epochs < 1:
         raise ValueError(f"{experiment.name}: epochs is {experiment.epochs}, expected 1 or more")
-    if not len(X_val):
-        raise ValueError(f"X_val has shape {X_val.shape}, expected one example or more")
+    if not len(X_val) or not np.isfinite(X_val).all():
+        raise ValueError(f"X_val is {X_val}, expected one example or more, of finite numbers")
     try:
         experiment.activation.function(in_digits(np.array([0.5])))
     except (AttributeError, TypeError) as error:

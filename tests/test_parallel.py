@@ -140,7 +140,8 @@ from report.parallel import train_all
 from task2 import Experiment
 here = sorted(NAMED & set(sys.modules))
 def draw(rng, shape):
-    print(json.dumps([os.getpid(), sorted(NAMED & set(sys.modules))]), flush=True)
+    line = json.dumps([os.getpid(), sorted(NAMED & set(sys.modules))])
+    os.write(1, f"{line}\\n".encode())  # at once: the other one writes, too
     return np.zeros(shape)
 X, Y = np.zeros((1000, 785)), np.eye(10)[[0] * 1000]
 experiment = Experiment("long", (10,), draw=draw, epochs=EPOCHS)
