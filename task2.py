@@ -174,6 +174,22 @@ def start(
     return ws, [np.zeros_like(w) for w in ws], order_rng
 
 
+def require_possible(experiment: Experiment, X_train: Array, Y_train: Array, X_val: Array) -> None:
+    """Raise the errors of `train` that can be known before anything is computed."""
+    if experiment.epochs < 1:
+        raise ValueError(f"{experiment.name}: epochs is {experiment.epochs}, expected 1 or more")
+    if not len(X_val) or not np.isfinite(X_val).all():
+        raise ValueError(f"X_val is {X_val}, expected one example or more, of finite numbers")
+    try:
+        experiment.activation.function(in_digits(np.array([0.5])))
+    except (AttributeError, TypeError) as error:
+        raise TypeError(
+            f"{experiment.name}: the activation {experiment.activation.name} cannot be computed "
+            f"with more digits ({error}), expected what utils.Digits can do: add to it"
+        ) from error
+    batch_loader(X_train, Y_train, experiment.batch_size)  # says at once what is wrong with them
+
+
 def train(
     experiment: Experiment,
     X_train: Array,
@@ -204,18 +220,7 @@ def train(
         FloatingPointError: sums are, or are soon, too large to be exact, as when it diverges; or
             the validation loss is no finite number.
     """
-    if experiment.epochs < 1:
-        raise ValueError(f"{experiment.name}: epochs is {experiment.epochs}, expected 1 or more")
-    if not len(X_val) or not np.isfinite(X_val).all():
-        raise ValueError(f"X_val is {X_val}, expected one example or more, of finite numbers")
-    try:
-        experiment.activation.function(in_digits(np.array([0.5])))
-    except (AttributeError, TypeError) as error:
-        raise TypeError(
-            f"{experiment.name}: the activation {experiment.activation.name} cannot be computed "
-            f"with more digits ({error}), expected what utils.Digits can do: add to it"
-        ) from error
-    batch_loader(X_train, Y_train, experiment.batch_size)  # says at once what is wrong with them
+    require_possible(experiment, X_train, Y_train, X_val)
     steps_per_epoch = -(-len(X_train) // experiment.batch_size)
     stretch = max(1, steps_per_epoch // VALIDATIONS_PER_EPOCH)
     last = experiment.epochs * steps_per_epoch

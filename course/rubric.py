@@ -34,7 +34,7 @@ GIVEN = {  # what the starter defines and rows use
 PROSE = {"1a": 4, "4a": 2, "4b": 2, "4d": 2, "4e": 3, "4f": 2}  # points that a person gives
 REPORT = 10  # points beside the assignment's 100 for a report that reproduces
 
-RTOL, ATOL = 1e-6, 2e-6  # the second leaves room for rounding gradients to 16 bits, or not
+RTOL, ATOL = 1e-6, 2e-6  # the second leaves room for numbers on a grid, or not
 
 # an activation that no task asks for, and what makes training the same in whatever order: every
 # example is the same one
