@@ -15,6 +15,7 @@ from task2 import (
     TASK_2C,
     Experiment,
     descend,
+    factors,
     require_exact_sums,
     train,
 )
@@ -27,6 +28,7 @@ from task2a import (
     mean_X,
     one_hot_encode,
     pre_process_images,
+    product,
     sigmoid,
     softmax,
     std_X,
@@ -138,7 +140,7 @@ def products(X, Y, ws, activation, rounded):
     return (
         [weighted_sums(x, w) for x, w in zip(values[:-1], ws, strict=True)],
         [delta @ w.T for delta, w in zip(deltas, ws, strict=True)],
-        [x.T @ delta for x, delta in zip(values[:-1], deltas, strict=True)],
+        [product(x.T, delta) for x, delta in zip(values[:-1], deltas, strict=True)],
     )
 
 
@@ -250,7 +252,7 @@ ignore_overflow = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 def sums_reach(values, deltas, ws):
     with pytest.raises(FloatingPointError) as caught:
-        require_exact_sums(values, deltas, ws, SMALL)
+        require_exact_sums(factors(values, deltas, ws), SMALL)
     return re.search("^small: sums reach (.*), expected less than 8,192: lower", str(caught.value))[
         1
     ]
@@ -289,13 +291,13 @@ def test_sums_are_of_as_many_values_errors_and_weights(missing):
     given = [[np.ones((3, 2)), np.ones((3, 2)), None], [np.ones((3, 2))] * 2, [np.ones((2, 2))] * 2]
     given[missing] = given[missing][:-1]
     with pytest.raises(ValueError, match=r"shorter|longer"):
-        require_exact_sums(*given, SMALL)
+        list(factors(*given))
 
 
 @pytest.mark.parametrize("largest", [0.0, 100, 8_191.9])
 def test_sums_below_the_limit_are_let_through(largest):
     assert EXACT_BELOW / RESERVE == 8_192
-    require_exact_sums([np.ones((1, 1)), None], [np.ones((1, 1))], [np.array([[largest]])], SMALL)
+    require_exact_sums([(np.ones((1, 1)), np.array([[largest]]))], SMALL)
 
 
 @pytest.mark.parametrize("value", [8_192.0, -1e6, math.nan, math.inf])
@@ -304,7 +306,7 @@ def test_sums_from_the_limit_on_are_an_error_that_says_what_to_do(value):
         f"small: sums reach {abs(value):,.0f}, expected less than 8,192: lower the learning rate"
     )
     with pytest.raises(FloatingPointError, match=f"{named} 0.1, unless the inputs are too large"):
-        require_exact_sums([np.ones((1, 1)), None], [np.ones((1, 1))], [np.array([[value]])], SMALL)
+        require_exact_sums([(np.ones((1, 1)), np.array([[value]]))], SMALL)
 
 
 @pytest.fixture
