@@ -1,17 +1,25 @@
 """Runs side by side, each in a process of its own with one BLAS thread."""
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+import sys
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import parent_process
+from pathlib import Path
 from threading import Thread
 from time import sleep
 
-from joblib import Parallel, delayed
+from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
+from joblib import Parallel, delayed, parallel_config, wrap_non_picklable_objects
 from joblib.externals.loky import get_reusable_executor
 
 from task2 import Experiment, Run, train
 from task2a import Array
 from utils import progress
+
+LONGEST = 200  # characters of a temporary folder, of the 512 that joblib's tracker takes in all
 
 
 def end_with_parent() -> None:
@@ -27,6 +35,70 @@ def end_with_parent() -> None:
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def sent_by_value() -> Iterator[None]:
+    """Send workers the functions of this folder as they are here.
+
+    By name they would look for files, and may find others: older ones on PYTHONPATH, or newer than
+    what this process has imported.
+    """
+    here = Path(__file__).resolve().parent
+    files = {name: getattr(module, "__file__", None) for name, module in [*sys.modules.items()]}
+    names = [name for name, file in files.items() if isinstance(file, str)]
+    beside = [n for n in names if Path(files[n]).resolve().parent in (here, here.parent)]
+    ours = [sys.modules[name] for name in beside if sys.modules[name].__name__ == name]
+    for module in ours:
+        register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in ours:
+            unregister_pickle_by_value(module)
+
+
+@contextmanager
+def stderr_of_workers_nowhere() -> Iterator[None]:
+    """In a notebook, keep what the system and started processes write to stderr out of the cell."""
+    kept = None
+    if sys.stderr is not sys.__stderr__:  # that of a terminal disturbs no report
+        with suppress(OSError):  # a kernel without any
+            kept = os.dup(2)
+    if kept is None:
+        yield
+        return
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def shared_memory() -> dict[str, str | None]:
+    """Return where joblib can share arrays with workers, and whether it can at all.
+
+    The name of the folder must be one that joblib's tracker can spell: ASCII, and not too long.
+    """
+    wanted = os.environ.get("JOBLIB_TEMP_FOLDER") or tempfile.gettempdir()
+    if can_be_spelt(str(Path(wanted).expanduser().absolute())):
+        return {}
+    for folder in filter(None, ("/tmp", "/var/tmp", os.environ.get("PUBLIC"))):
+        if os.access(folder, os.W_OK) and can_be_spelt(folder):
+            return {"temp_folder": folder}
+    return {"temp_folder": os.sep, "max_nbytes": None}  # nothing is written to it
+
+
+def can_be_spelt(folder: str) -> bool:
+    """Tell whether joblib's tracker of temporary files can take this name in a line."""
+    return folder.isascii() and folder.isprintable() and len(folder) <= LONGEST
+
+
+def trained(experiment: Experiment, *data: Array, **options: object) -> tuple:
+    """Return what `train` finds but for the experiment, whose functions stay where they are."""
+    return train(experiment, *data, **options)[1:]
 
 
 def train_all(
@@ -58,11 +130,21 @@ def train_all(
         )
     seeds = list(seeds)  # to go through once for each experiment
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
-    trainings = [delayed(train)(e, *data, s, keep_at) for e in largest_first for s in seeds]
+    asked = [(experiment, seed) for experiment in largest_first for seed in seeds]
+    trainings = [
+        delayed(wrap_non_picklable_objects(partial(trained, e)))(*data, seed=seed, keep_at=keep_at)
+        for e, seed in asked
+    ]
     try:
-        with progress("runs", len(trainings)) as advance:
+        with (
+            sent_by_value(),
+            stderr_of_workers_nowhere(),
+            parallel_config(**shared_memory()),
+            progress("runs", len(trainings)) as advance,
+        ):
             finished = Parallel(jobs, return_as="generator", initializer=end_with_parent)(trainings)
-            for done, run in enumerate(finished, start=1):
+            for done, found in enumerate(finished, start=1):
+                run = Run(asked[done - 1][0], *found)
                 runs[run.experiment.name].append(run)
                 advance(done, last=run.experiment.name, loss=run.val_loss[run.best])
     finally:  # an idle worker would keep the task files as they were, whatever is edited since

@@ -1,6 +1,10 @@
 import json
+import math
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -8,9 +12,12 @@ from types import SimpleNamespace
 
 import distributed
 import joblib
+import nbformat
 import numpy as np
 import psutil
 import pytest
+from joblib import _memmapping_reducer
+from nbclient import NotebookClient
 
 from report import parallel
 from report.parallel import train_all
@@ -105,6 +112,86 @@ def test_workers_are_ended_if_there_are_any(jobs, ended, monkeypatch):
     assert shutdowns == [True] * ended
 
 
+# ---- the code that workers run, and where they meet
+
+
+OTHER = {  # of the same names, elsewhere
+    "task2a.py": "raise ImportError('another task2a.py')",
+    "utils.py": "def small_matrices(): ...\n",
+    "task2.py": "def train(*args, **options): return list(range(11))\n",
+    "sitecustomize.py": "import os, sys\nif 'loky' in str(sys.orig_argv): os.write(2, b'chatter')",
+}
+IN_A_KERNEL = """
+%run utils.py
+%run task2.py
+%run task3.py
+from report.parallel import train_all
+small = TASK_3C._replace(neurons_per_layer=(8, 3), epochs=2)
+X, Y = np.ones((60, 6)), np.eye(3)[np.arange(60) % 3]
+here, there = (train_all([small], X, Y, X, Y, seeds=[1, 2], jobs=jobs) for jobs in (1, 2))
+for run, other in zip(here["Task 3c"], there["Task 3c"]):
+    print((run.val_loss == other.val_loss).all(), run.experiment is other.experiment)
+"""
+
+
+def shown_by_kernel(source, folder, **variables):
+    """Return what a cell shows of itself in a kernel that knows nothing of pytest."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    untold = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    client = NotebookClient(notebook, resources={"metadata": {"path": folder}})
+    client.execute(env=untold | variables)
+    return "".join(output.get("text", "") for output in notebook.cells[0].outputs)
+
+
+@pytest.mark.parametrize("names", [["task2a.py"], ["utils.py", "task2.py"], ["sitecustomize.py"]])
+def test_the_path_changes_neither_what_workers_run_nor_what_is_shown(names, tmp_path):
+    for name in names:
+        (tmp_path / name).write_text(OTHER[name])
+    shown = shown_by_kernel(IN_A_KERNEL, ROOT, PYTHONPATH=str(tmp_path))
+    assert shown == "True True\n" * 2
+
+
+def test_workers_run_what_was_imported_though_the_file_is_another_since(tmp_path):
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("report/*.py")]:
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    edit = "from pathlib import Path\nPath('task2a.py').write_text('raise ImportError')\nsmall ="
+    shown = shown_by_kernel(IN_A_KERNEL.replace("small =", edit, 1), tmp_path)
+    assert shown == "True True\n" * 2
+
+
+def test_what_draw_writes_to_stderr_in_a_worker_is_not_shown_by_the_cell():
+    draw = "def draw(rng, shape):\n    import os\n    os.write(2, b'chatter')\n"
+    draw += "    return np.zeros(shape)\nsmall = TASK_3C._replace(draw=draw, "
+    source = IN_A_KERNEL.replace("small = TASK_3C._replace(", draw).replace("(1, 2)", "(2, 2)")
+    assert shown_by_kernel(source, ROOT) == "True True\n" * 2
+
+
+FOLDERS = ["Ø", "папка", f"{'x' * 200}/{'y' * 200}", "a new\nline: '\"%~"]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("variable", ["TMPDIR", "JOBLIB_TEMP_FOLDER"])
+def test_a_temporary_folder_of_any_name_will_do(variable, name, tmp_path, monkeypatch):
+    (tmp_path / name).mkdir(parents=True)
+    monkeypatch.setattr(_memmapping_reducer, "SYSTEM_SHARED_MEM_FS_MIN_SIZE", math.inf)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv(variable, str(tmp_path / name))
+    X, Y = np.ones((200_000, 6)), np.eye(3)[np.zeros(200_000, int)]  # large enough to be shared
+    shallow = SMALL._replace(neurons_per_layer=(3,), batch_size=100_000, epochs=1)
+    (run,) = train_all([shallow], X, Y, X[:9], Y[:9], seeds=[1], jobs=2)["small"]
+    assert_equal_runs(run, train(shallow, X, Y, X[:9], Y[:9], 1))
+    assert list((tmp_path / name).iterdir()) == []
+
+
+def test_without_any_folder_that_can_be_spelt_arrays_are_not_shared(monkeypatch):
+    monkeypatch.setenv("JOBLIB_TEMP_FOLDER", "/Ø")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert parallel.shared_memory()["max_nbytes"] is None
+    runs = train_all([SMALL], *data(), seeds=[1], jobs=2)
+    assert_equal_runs(runs["small"][0], train(SMALL, *data(), 1))
+
+
 # ---- processes
 
 
@@ -169,11 +256,11 @@ def reports():
     return [*found, alive]
 
 
-def test_workers_import_nothing_that_draws_or_exports(reports):
+def test_workers_import_nothing_that_draws_or_exports_and_no_task_file(reports):
     *workers, (parent, _), _ = reports
     assert parent not in [pid for pid, _ in workers]
     for _, imported in workers:
-        assert imported == ["task2"]
+        assert imported == []
 
 
 def test_who_starts_them_imports_nothing_that_draws_or_exports(reports):
@@ -214,14 +301,17 @@ def test_no_training_outlives_the_process_that_wants_it():
 def test_a_cluster_trains_the_same_without_a_change_of_code(tmp_path):
     settings = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": tmp_path}
     with (
-        # of processes with the sys.path of this one; elsewhere they need the task files
         distributed.LocalCluster(n_workers=2, **settings) as cluster,
         distributed.Client(cluster) as client,
         joblib.parallel_config(backend="dask"),
     ):
         runs = train_all([SMALL, DEEP], *data(), seeds=[2, 1], keep_at=[0])
-        trained_there = client.run(lambda: "task2" in sys.modules)
-    assert any(trained_there.values())
+        of_workers = client.run(
+            lambda: [name for name in sys.modules if name in ("utils", "task2")]
+        )
+        tasks = client.run(lambda dask_worker: dask_worker.state.log)
+    assert list(of_workers.values()) == [[], []]
+    assert any(tasks.values())
     for experiment in (SMALL, DEEP):
         for run, seed in zip(runs[experiment.name], [2, 1], strict=True):
             assert_equal_runs(run, train(experiment, *data(), seed, keep_at=[0]))
