@@ -106,9 +106,11 @@ def descend(
 ) -> tuple[Weights, Weights, Array, Array]:
     """Update the weights once a batch, with all numbers that enter a product on the grid.
 
+    The weights themselves keep all their digits, so that no update is too small to add up.
+
     Args:
         batches: inputs [N, inputs] on the grid and one-hot labels [N, K] of each, one or more.
-        ws, vs: weights on the grid and velocities, one matrix per layer each.
+        ws, vs: weights and velocities, one matrix per layer each.
         experiment: the settings.
     Returns:
         The new weights and velocities; and of all examples in these batches the labels and the
@@ -121,15 +123,15 @@ def descend(
     on_grid = f._replace(function=lambda z: settled(f.function, z)[1])
     seen = []
     for x, y in batches:
-        values = forward(x, ws, on_grid, lambda z: settled(softmax, z)[0])
-        gradients = backward(y, values, ws, on_grid, snap)
+        rounded = [snap(w) for w in ws]
+        values = forward(x, rounded, on_grid, lambda z: settled(softmax, z)[0])
+        gradients = backward(y, values, rounded, on_grid, snap)
         ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
-        ws = [snap(w, out=w) for w in ws]
         seen.append((y, values[-1]))
     if not seen:
         raise ValueError(f"{experiment.name}: there are no batches, expected one or more")
-    deltas = layer_errors(y, values, ws, on_grid, snap)
-    require_exact_sums(factors(values, deltas, ws), experiment)
+    deltas = layer_errors(y, values, rounded, on_grid, snap)
+    require_exact_sums(factors(values, deltas, rounded), experiment)
     targets, outputs = (np.vstack(arrays) for arrays in zip(*seen, strict=True))
     return ws, vs, targets, outputs
 

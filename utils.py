@@ -178,9 +178,9 @@ def small_matrices() -> Iterator[None]:
 # no order of summation, no processor and no library can change a bit.
 
 
-def snap(values: Array, out: Array | None = None) -> Array:
-    """Round to the nearest multiple of GRID_STEP, halves to the even one, into `out` or anew."""
-    snapped = np.add(values, GRID_SHIFT, out=out)  # leaves no room for finer digits
+def snap(values: Array) -> Array:
+    """Round to the nearest multiple of GRID_STEP, halves to the even one."""
+    snapped = values + GRID_SHIFT  # leaves no room for finer digits
     snapped -= GRID_SHIFT
     return snapped
 
