@@ -87,7 +87,8 @@ def test_functions_that_go_are_not_imported():
 def test_no_test_no_git_no_author_is_in_it():
     names = starter().keys()
     kept = {name for name in names if name.startswith("tests/")}
-    assert kept == {f"tests/{name}.py" for name in ("outputs", "prose", "rerun", "strict")}
+    of_tests = "__init__", "outputs", "prose", "rerun", "strict"
+    assert kept == {f"tests/{name}.py" for name in of_tests}
     assert not [name for name in names if "starter" in name or ".git/" in name or "__pyc" in name]
 
 
