@@ -30,7 +30,7 @@ class NotebookFile(pytest.Item):
 
     def runtest(self) -> None:
         """Fail with a line for each problem."""
-        problems = file_problems(json.loads(self.path.read_text(encoding="utf-8")), ROOT)
+        problems = file_problems(json.loads(self.path.read_text(encoding="utf-8-sig")), ROOT)
         if problems:
             pytest.fail("\n".join(problems), pytrace=False)
 
