@@ -1,6 +1,6 @@
 """Task 2c: how a network learns, by mini-batch gradient descent with early stopping."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain, islice, pairwise
 from typing import NamedTuple
 
@@ -106,9 +106,11 @@ def descend(
 ) -> tuple[Weights, Weights, Array, Array]:
     """Update the weights once a batch, with all numbers that enter a product on the grid.
 
+    The weights themselves keep all their digits, so that no update is too small to add up.
+
     Args:
         batches: inputs [N, inputs] on the grid and one-hot labels [N, K] of each, one or more.
-        ws, vs: weights on the grid and velocities, one matrix per layer each.
+        ws, vs: weights and velocities, one matrix per layer each.
         experiment: the settings.
     Returns:
         The new weights and velocities; and of all examples in these batches the labels and the
@@ -121,38 +123,44 @@ def descend(
     on_grid = f._replace(function=lambda z: settled(f.function, z)[1])
     seen = []
     for x, y in batches:
-        values = forward(x, ws, on_grid, lambda z: settled(softmax, z)[0])
-        gradients = backward(y, values, ws, on_grid, snap)
+        rounded = [snap(w) for w in ws]
+        values = forward(x, rounded, on_grid, lambda z: settled(softmax, z)[0])
+        gradients = backward(y, values, rounded, on_grid, snap)
         ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
-        ws = [snap(w, out=w) for w in ws]
         seen.append((y, values[-1]))
     if not seen:
         raise ValueError(f"{experiment.name}: there are no batches, expected one or more")
-    require_exact_sums(values, layer_errors(y, values, ws, on_grid, snap), ws, experiment)
+    deltas = layer_errors(y, values, rounded, on_grid, snap)
+    require_exact_sums(factors(values, deltas, rounded), experiment)
     targets, outputs = (np.vstack(arrays) for arrays in zip(*seen, strict=True))
     return ws, vs, targets, outputs
 
 
-def require_exact_sums(
-    values: list[Array], deltas: list[Array], ws: Weights, experiment: Experiment
-) -> None:
-    """Raise an error unless the products of `forward` and `backward` are far from being rounded.
+def factors(values: list[Array], deltas: list[Array], ws: Weights) -> Iterator[tuple[Array, Array]]:
+    """Iterate over what `forward` and `backward` multiply, as pairs of matrices.
 
     Args:
         values: of every layer, as `forward` returns them.
         deltas: of every layer, as `layer_errors` returns them.
         ws: one matrix per layer.
+    """
+    inputs = values[:-1]
+    yield from zip(inputs, ws, strict=True)
+    yield from ((delta, w.T) for delta, w in zip(deltas[1:], ws[1:], strict=True))
+    yield from ((x.T, delta) for x, delta in zip(inputs, deltas, strict=True))
+
+
+def require_exact_sums(pairs: Iterable[tuple[Array, Array]], experiment: Experiment) -> None:
+    """Raise an error unless the products of these matrices are far from being rounded.
+
+    Args:
+        pairs: matrices on the grid, [rows, terms] and [terms, columns].
         experiment: whose they are.
     Raises:
         FloatingPointError: the absolute terms of a sum add up to more than a `RESERVE`th of
             what stays exact.
     """
-    inputs = values[:-1]
-    upwards = zip(inputs, ws, strict=True)
-    downwards = ((delta, w.T) for delta, w in zip(deltas[1:], ws[1:], strict=True))
-    gradients = ((x.T, delta) for x, delta in zip(inputs, deltas, strict=True))
-    products = chain(upwards, downwards, gradients)
-    largest = max((np.abs(a) @ np.abs(b)).max() for a, b in products)
+    largest = max((np.abs(a) @ np.abs(b)).max() for a, b in pairs)
     if not largest < EXACT_BELOW / RESERVE:
         raise FloatingPointError(
             f"{experiment.name}: sums reach {largest:,.0f}, expected less than "
@@ -239,8 +247,7 @@ def train(
     with small_matrices():
         for done, step in pairwise([0, *validations]):
             ws, vs, *seen = descend(islice(batches, step - done), ws, vs, experiment)
-            no_errors = np.zeros((1, ws[0].shape[1]))
-            require_exact_sums([farthest, None], [no_errors], ws[:1], experiment)
+            require_exact_sums([(farthest, ws[0])], experiment)
             outputs = forward(X_val, ws, experiment.activation)[-1]
             loss, accuracy = evaluate(Y_val, outputs)
             if not np.isfinite(loss):

@@ -22,7 +22,7 @@ def improved_sigmoid(z: Array) -> Array:
 
 def improved_sigmoid_slope(a: Array) -> Array:
     """Return the slope where the improved sigmoid's value is a, elementwise (Task 3b)."""
-    return STRETCH * (SCALE - a**2 / SCALE)
+    return STRETCH / SCALE * (SCALE**2 - a**2)
 
 
 IMPROVED_SIGMOID = Activation("improved sigmoid", improved_sigmoid, improved_sigmoid_slope)

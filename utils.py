@@ -24,6 +24,7 @@ EXACT_BELOW = 2.0 ** (53 - 2 * GRID_BITS)  # whole numbers of GRID_STEP**2 fit i
 # over ten times what comes of the 2 units in the last place that NumPy's own tests of accuracy and
 # glibc's manual ("Known Maximum Errors in Math Functions") allow exp and tanh
 DOUBT = 2.0**-47
+DECIDED = GRID_STEP / 2 - DOUBT  # a value as near to its neighbour on the grid is no tie anywhere
 DIGITS = 40
 
 Array = npt.NDArray[np.float64]
@@ -177,9 +178,9 @@ def small_matrices() -> Iterator[None]:
 # no order of summation, no processor and no library can change a bit.
 
 
-def snap(values: Array, out: Array | None = None) -> Array:
-    """Round to the nearest multiple of GRID_STEP, halves to the even one, into `out` or anew."""
-    snapped = np.add(values, GRID_SHIFT, out=out)  # leaves no room for finer digits
+def snap(values: Array) -> Array:
+    """Round to the nearest multiple of GRID_STEP, halves to the even one."""
+    snapped = values + GRID_SHIFT  # leaves no room for finer digits
     snapped -= GRID_SHIFT
     return snapped
 
@@ -225,11 +226,11 @@ def settled(function: Callable[[Array], Array], z: Array) -> tuple[Array, Array]
     """
     values = function(z)
     snapped = snap(values)
-    distance = values - snapped
-    doubtful = np.abs(distance, out=distance) > GRID_STEP / 2 - DOUBT
-    if np.count_nonzero(doubtful):
+    distances = values - snapped
+    np.abs(distances, out=distances)
+    if distances.item(distances.argmax()) > DECIDED:
         with localcontext(prec=DIGITS):
-            for row in np.flatnonzero(doubtful.any(axis=1)):
+            for row in np.flatnonzero((distances > DECIDED).any(axis=1)):
                 values[row] = function(in_digits(z[row]))
         snapped = snap(values)
     return values, snapped

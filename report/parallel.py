@@ -15,6 +15,7 @@ from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 from joblib import Parallel, delayed, parallel_config, wrap_non_picklable_objects
 from joblib.externals.loky import get_reusable_executor
 
+from report import remembered
 from task2 import Experiment, Run, train
 from task2a import Array
 from utils import progress
@@ -110,7 +111,8 @@ def train_all(
 ) -> dict[str, list[Run]]:
     """Train every experiment once a seed, side by side.
 
-    At the end joblib's workers, which are shared by all of this process, are ended.
+    Those that were trained before, with the same code, are taken from `remembered`. At the end
+    joblib's workers, which are shared by all of this process, are ended.
 
     Args:
         experiments: of different names.
@@ -131,23 +133,30 @@ def train_all(
     seeds = list(seeds)  # to go through once for each experiment
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
     asked = [(experiment, seed) for experiment in largest_first for seed in seeds]
+    places = remembered.places(asked, data, keep_at)
+    found = [remembered.recall(place, *one) for place, one in zip(places, asked, strict=True)]
+    missing = [i for i, run in enumerate(found) if run is None]
     trainings = [
         delayed(wrap_non_picklable_objects(partial(trained, e)))(*data, seed=seed, keep_at=keep_at)
-        for e, seed in asked
+        for e, seed in (asked[i] for i in missing)
     ]
     try:
         with (
             sent_by_value(),
             stderr_of_workers_nowhere(),
             parallel_config(**shared_memory()),
-            progress("runs", len(trainings)) as advance,
+            progress("runs", len(asked)) as advance,
         ):
+            advance(done := len(asked) - len(missing))
             finished = Parallel(jobs, return_as="generator", initializer=end_with_parent)(trainings)
-            for done, found in enumerate(finished, start=1):
-                run = Run(asked[done - 1][0], *found)
-                runs[run.experiment.name].append(run)
+            for i, result in zip(missing, finished, strict=True):
+                found[i] = run = Run(asked[i][0], *result)
+                remembered.remember(places[i], run)
+                done += 1
                 advance(done, last=run.experiment.name, loss=run.val_loss[run.best])
     finally:  # an idle worker would keep the task files as they were, whatever is edited since
         if jobs != 1:
             get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+    for (experiment, _), run in zip(asked, found, strict=True):
+        runs[experiment.name].append(run)
     return runs

@@ -98,7 +98,7 @@ def test_runs_use_all_cores_largest_first_and_are_announced(monkeypatch):
     assert list(runs) == ["small", "large", "deep"]
     begun = ["large", "deep", "small"]
     shown = [{"last": name, "loss": runs[name][0].val_loss.min()} for name in begun]
-    expected = [("runs", 3), (-1, "generator", parallel.end_with_parent)]
+    expected = [("runs", 3), (0, {}), (-1, "generator", parallel.end_with_parent)]
     assert noted == [*expected, *enumerate(shown, start=1)]
 
 
@@ -106,7 +106,8 @@ def test_runs_use_all_cores_largest_first_and_are_announced(monkeypatch):
 def test_workers_are_ended_if_there_are_any(jobs, ended, monkeypatch):
     shutdowns = []
     executor = SimpleNamespace(shutdown=lambda kill_workers: shutdowns.append(kill_workers))
-    monkeypatch.setattr(parallel, "Parallel", lambda *_, **__: lambda trainings: iter(()))
+    result = train(SMALL, *data(), 0)[1:]
+    monkeypatch.setattr(parallel, "Parallel", lambda *_, **__: lambda trainings: [result])
     monkeypatch.setattr(parallel, "get_reusable_executor", lambda **_: executor)
     train_all([SMALL], *data(), seeds=[0], jobs=jobs)
     assert shutdowns == [True] * ended

@@ -21,6 +21,7 @@ from task2a import (
     mean_X,
     one_hot_encode,
     pre_process_images,
+    product,
     sigmoid,
     softmax,
     std_X,
@@ -692,6 +693,22 @@ def test_every_one_of_many_examples_counts(tiny, assert_close, examples):
         for half in (slice(examples // 2), slice(examples // 2, None))
     ]
     assert_close(whole, [(a + b) / 2 for a, b in zip(*halves, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"),
+    [
+        *[(32, 785, 64), (785, 32, 64), (32, 784, 64), (1001, 2, 800), (2, 1001, 800)],
+        *[(100, 100, 100), (101, 100, 100), (100, 101, 100), (200, 100, 101)],
+        *[(1, 1, 1), (3, 0, 2)],
+    ],
+)
+def test_products_are_those_of_the_whole_matrices(rows, inner, columns):
+    rng = np.random.default_rng(rows)
+    a = rng.integers(-9, 9, (rows, inner)).astype(float)
+    b = rng.integers(-9, 9, (inner, columns)).astype(float)
+    np.testing.assert_array_equal(product(a, b), a @ b)
+    np.testing.assert_array_equal(product(np.asfortranarray(a), b.astype(np.float32)), a @ b)
 
 
 def test_weighted_sums_lie_by_columns_for_more_examples_than_inputs():

@@ -1,0 +1,337 @@
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import task2
+from report import parallel, remembered
+from report.parallel import train_all
+from task2a import SIGMOID, Activation
+from task3 import IMPROVED_SIGMOID, fan_in_normal, momentum
+from tests.test_parallel import DEEP, SMALL, assert_equal_runs, data
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = data()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Trainings are remembered in here."""
+    monkeypatch.delenv("PYTEST_VERSION")
+    monkeypatch.setattr(remembered, "folder", lambda: tmp_path / "cache" / "trainings")
+    return tmp_path / "cache" / "trainings"
+
+
+def trained(experiments=(SMALL, DEEP), seeds=(1, 2), of=DATA, **options):
+    """Return the runs, and how many of them had to be trained."""
+    counted = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            parallel, "trained", lambda *args, **kw: counted.append(args) or train(*args, **kw)
+        )
+        runs = train_all(experiments, *of, seeds=seeds, jobs=1, **options)
+    return runs, len(counted)
+
+
+def train(experiment, *args, **options):
+    return task2.train(experiment, *args, **options)[1:]
+
+
+def place(experiment=SMALL, seed=0, of=DATA, keep_at=()):
+    return remembered.places([(experiment, seed)], of, keep_at)[0]
+
+
+def test_a_training_done_before_is_not_done_again(folder):
+    first, begun = trained(keep_at=[0, 2])
+    again, begun_again = trained(keep_at=[0, 2])
+    assert (begun, begun_again) == (4, 0)
+    assert list(again) == ["small", "deep"]
+    for name in first:
+        for run, other in zip(first[name], again[name], strict=True):
+            assert_equal_runs(run, other)
+
+
+def test_only_what_is_missing_is_trained_in_its_place(folder):
+    trained(seeds=[2])
+    runs, begun = trained(seeds=[1, 2, 3])
+    assert begun == 4
+    for experiment in (SMALL, DEEP):
+        for run, seed in zip(runs[experiment.name], [1, 2, 3], strict=True):
+            assert_equal_runs(run, task2.train(experiment, *DATA, seed))
+
+
+def test_remembered_runs_come_with_workers_too(folder):
+    first = train_all([SMALL, DEEP], *DATA, seeds=[1, 2], jobs=2)
+    again, begun = trained()
+    assert begun == 0
+    for name in first:
+        for run, other in zip(first[name], again[name], strict=True):
+            assert_equal_runs(run, other)
+
+
+def test_another_name_is_the_same_training(folder):
+    trained()
+    renamed = [e._replace(name=e.name + " again") for e in (SMALL, DEEP)]
+    runs, begun = trained(renamed)
+    assert begun == 0
+    assert [runs[e.name][0].experiment for e in renamed] == renamed
+
+
+OTHER = {
+    "neurons_per_layer": (9, 3),
+    "draw": fan_in_normal,
+    "activation": IMPROVED_SIGMOID,
+    "update": momentum,
+    "learning_rate": 2.5,
+    "batch_size": 5,
+    "epochs": 4,
+}
+
+
+def test_the_settings_are_all_there():
+    assert ["name", *OTHER] == list(SMALL._fields)
+
+
+@pytest.mark.parametrize("setting", OTHER)
+def test_another_setting_is_another_training(folder, setting):
+    assert place(SMALL._replace(**{setting: OTHER[setting]})) != place()
+
+
+@pytest.mark.parametrize("part", ["function", "slope"])
+def test_another_part_of_the_activation_is_another_training(folder, part):
+    other = SIGMOID._replace(**{part: getattr(IMPROVED_SIGMOID, part)})
+    assert place(SMALL._replace(activation=other)) != place()
+
+
+def test_another_seed_or_weights_to_keep_are_another_training(folder):
+    assert len({place(), place(seed=1), place(keep_at=[0]), place(keep_at=[0, 2])}) == 4
+    assert place(keep_at=[0, 2]) == place(keep_at=(2, 0))
+
+
+@pytest.mark.parametrize("changed", range(4))
+@pytest.mark.parametrize("change", [lambda x: x + 2.0**-40, lambda x: x[:-1], np.float32])
+def test_other_data_are_another_training(folder, changed, change):
+    other = [change(x) if i == changed else x for i, x in enumerate(DATA)]
+    assert place(of=other) != place()
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["numpy.__version__", "platform.python_version", "platform.machine"],
+)
+def test_another_version_is_another_training(folder, version, monkeypatch):
+    before = place()
+    monkeypatch.setattr(version, "9" if "numpy" in version else lambda: "9")
+    assert place() != before
+
+
+@pytest.mark.parametrize("name", ["utils.py", "task2a.py", "task2.py", "task3.py", "task4.py"])
+def test_other_code_is_another_training(folder, name, monkeypatch):
+    before, files = place(), remembered.sources()
+    files[name] += b"\n"
+    monkeypatch.setattr(remembered, "sources", lambda: files)
+    assert place() is None  # this process has imported what the files were
+    monkeypatch.setattr(remembered, "IMPORTED", files)
+    assert place() not in (None, before)
+
+
+def with_activation(source, **names):
+    """Return an experiment whose activation is the function `f` that a notebook defines."""
+    names |= {"__name__": "__main__", "np": np}
+    exec(source, names)
+    activation = Activation("", names["f"], SIGMOID.slope)
+    return SMALL._replace(activation=activation, learning_rate=0.1)
+
+
+FUNCTIONS = [
+    "def f(z): return 2 * z",
+    "def f(z, by=3): return by * z",
+    "def f(z, by=4): return by * z",
+    "def f(z, *, by=4): return by * z",
+    "by = 3\ndef f(z): return by * z",
+    "by = 4\ndef f(z): return by * z",
+    "def f(z): return np.sin(z)",
+    "def f(z): return np.cos(z)",
+    "def g(z): return z + 1\ndef f(z): return g(z)",
+    "def g(z): return z + 2\ndef f(z): return g(z)",
+    "def g(z): return z + 2\ndef f(z): return [g(x) for x in z]",
+    "def g(z): return z + 3\ndef f(z): return [g(x) for x in z]",
+    "f = (lambda by: lambda z: by * z)(3)",
+    "f = (lambda by: lambda z: by * z)(4)",
+    "from functools import partial\nf = partial(np.clip, -1, 1)",
+    "from functools import partial\nf = partial(np.clip, -1, 2)",
+    "table = {1: 2.0}\ndef f(z): return table[1] * z",
+    "table = {1: 3.0}\ndef f(z): return table[1] * z",
+    "table = np.arange(3)\ndef f(z): return table[1] * z",
+    "table = np.arange(4)\ndef f(z): return table[1] * z",
+]
+
+
+@pytest.mark.parametrize("source", FUNCTIONS)
+def test_functions_of_the_notebook_count_by_all_that_they_do(folder, source):
+    equal = [place(with_activation(source)) == place(with_activation(f)) for f in FUNCTIONS]
+    assert equal == [f == source for f in FUNCTIONS]
+    assert place(with_activation(source))
+
+
+@pytest.mark.parametrize("source", ["f = m.f", "def f(z): return m.f(z)", "def f(z): return g(z)"])
+def test_functions_of_other_packages_are_not_remembered(folder, source, monkeypatch):
+    module = types.ModuleType("of_somebody")
+    exec("import numpy as np\ndef f(z): return 1 / (1 + np.exp(-z))", vars(module))
+    monkeypatch.setitem(sys.modules, "of_somebody", module)
+    other = with_activation(source, m=module, g=module.f)
+    assert place(other) is None
+    assert trained([other])[1] == trained([other])[1] == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file, other: b"",
+        lambda file, other: file[: len(file) // 2],
+        lambda file, other: file[:-1],
+        lambda file, other: file[:2000] + bytes([file[2000] ^ 1]) + file[2001:],
+        lambda file, other: bytes(len(file)),
+        lambda file, other: other,
+    ],
+    ids=["empty", "half", "short", "a bit", "zeros", "another's"],
+)
+def test_what_is_damaged_or_of_another_training_is_trained_anew(folder, damage):
+    first, _ = trained([SMALL], [1])
+    (mine,) = folder.iterdir()
+    trained([SMALL], [2])
+    (other,) = set(folder.iterdir()) - {mine}
+    mine.write_bytes(damage(mine.read_bytes(), other.read_bytes()))
+    again, begun = trained([SMALL], [1])
+    assert begun == 1
+    assert_equal_runs(first["small"][0], again["small"][0])
+    assert trained([SMALL], [1])[1] == 0
+
+
+def test_a_changed_byte_changes_no_run(folder):
+    first = trained([SMALL], [1])[0]["small"][0]
+    (mine,) = folder.iterdir()
+    content = mine.read_bytes()
+    for place in np.random.default_rng(0).integers(len(content), size=200):
+        mine.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        run = remembered.recall(mine, SMALL, 1)
+        assert run is None or assert_equal_runs(run, first) is None
+
+
+class Executed:
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_reading_executes_nothing(folder):
+    trained([SMALL], [1])
+    (mine,) = folder.iterdir()
+    with mine.open("wb") as file:
+        np.savez(file, name=mine.name, steps=np.array([Executed()]))
+    assert trained([SMALL], [1])[1] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have owners there")
+def test_a_folder_that_others_can_write_to_is_not_believed(folder):
+    trained([SMALL], [1])
+    folder.chmod(0o770)
+    assert trained([SMALL], [1])[1] == 1
+
+
+def test_a_folder_of_somebody_else_is_not_believed(folder, monkeypatch):
+    trained([SMALL], [1])
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1, raising=False)
+    assert trained([SMALL], [1])[1] == (os.name == "posix")
+
+
+def test_pytest_neither_reads_nor_writes(folder, monkeypatch):
+    monkeypatch.setenv("PYTEST_VERSION", "9")
+    trained()
+    assert not folder.exists()
+    monkeypatch.delenv("PYTEST_VERSION")
+    trained()
+    monkeypatch.setenv("PYTEST_VERSION", "9")
+    assert trained()[1] == 4
+
+
+def test_fresh_trainings_replace_what_is_remembered(folder, monkeypatch):
+    trained([SMALL], [1])
+    (mine,) = folder.iterdir()
+    mine.write_bytes(b"")
+    monkeypatch.setenv(remembered.FRESH, "1")
+    assert [trained([SMALL], [1])[1] for _ in range(2)] == [1, 1]
+    monkeypatch.delenv(remembered.FRESH)
+    assert trained([SMALL], [1])[1] == 0
+
+
+def test_without_a_folder_all_is_trained(folder):
+    folder.parent.write_text("a file where a folder should be")
+    assert [trained([SMALL], [1])[1] for _ in range(2)] == [1, 1]
+
+
+def test_what_is_finished_is_kept_when_another_fails(folder):
+    wild = SMALL._replace(name="wild", learning_rate=1e200)
+    with pytest.raises(FloatingPointError), np.errstate(all="ignore"):
+        trained([SMALL, wild], [1])
+    assert trained([SMALL], [1])[1] == 0
+
+
+def test_what_was_not_used_for_longest_goes_first(folder):
+    trained([SMALL], [1, 2, 3])
+    sizes = {path: path.stat().st_size for path in folder.iterdir()}
+    for age, path in enumerate(places := [place(seed=seed) for seed in (2, 3, 1)]):
+        os.utime(path, (10**9 - age, 10**9 - age))
+    assert trained([SMALL], [1])[1] == 0  # and is the youngest now
+    remembered.thin(folder, sum(sizes.values()) - 1)
+    assert set(folder.iterdir()) == {places[0], places[2]}
+
+
+def test_the_folder_is_thinned_after_each_training(folder, monkeypatch):
+    monkeypatch.setattr(remembered.thin, "__defaults__", (0,))
+    trained([SMALL], [1])
+    assert not list(folder.iterdir())
+
+
+def test_a_file_that_cannot_be_finished_is_not_left(folder, monkeypatch):
+    def full(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    trained([SMALL], [1])
+    assert not list(folder.iterdir())
+
+
+def test_the_folder_is_the_users_own():
+    assert not remembered.folder().is_relative_to(ROOT)
+    assert remembered.folder().is_relative_to(Path.home())
+
+
+PLACES = """
+import numpy as np
+for name in ("utils", "task2a", "task2", "task3", "task4"):
+    get_ipython().run_line_magic("run", name + ".py")
+swish = Activation("swish", lambda z: z * sigmoid(z), np.ones_like)
+from report.remembered import places
+experiments = [TASK_2C, TASK_3C, TASK_4F_DEEP, TASK_3C._replace(activation=swish)]
+print(*places([(e, 1) for e in experiments], [np.zeros(3)], [0]), sep="\\n")
+"""
+
+
+def test_another_kernel_finds_the_trainings_of_a_notebook(tmp_path):
+    script = tmp_path / "places.ipy"
+    script.write_text(PLACES)
+    env = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"}
+    command = [sys.executable, "-m", "IPython", "--no-banner", str(script)]
+    env |= {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    shown = [
+        subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert shown[0] == shown[1]
+    assert len(set(shown[0].split())) == 4
+    assert "None" not in shown[0]
