@@ -94,6 +94,7 @@ def setup(self: IPyNbFile) -> None:
         for name in os.environ:
             if "PYTEST" in name:
                 patch.delenv(name)
+        patch.setenv("FRESH_TRAININGS", "1")  # what is remembered proves nothing
         patch.setenv("PYTHONPATH", str(self.path.parent), prepend=os.pathsep)
         nbval_setup(self)
 

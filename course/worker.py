@@ -163,7 +163,7 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         try:
             return decoded((self.folder / file).read_bytes()), ""
         except (OSError, SyntaxError, ValueError) as error:
-            return "", f"{file} cannot be read ({describe(error)}), expected UTF-8"
+            return "", f"{file} cannot be read ({error}), expected UTF-8"
 
     def told_to_skip(self, file: str, line: int) -> str | None:
         """Say where we are, and return why not to go on, if it is known."""
