@@ -15,13 +15,14 @@ import pytest
 from nbval import plugin
 from nbval.plugin import IPyNbCell, IPyNbFile
 
+import course.plugin
 from course.grading import IS_SOLUTION
 from tests.outputs import merge_streams, output_differences
 from tests.rerun import items_after
 from tests.strict import file_problems
 
-pytest_plugins = ["course.plugin"]
 ROOT = Path(__file__).resolve().parent
+NOTEBOOK = ROOT / "assignment2.ipynb"
 
 
 class NotebookFile(pytest.Item):
@@ -29,7 +30,7 @@ class NotebookFile(pytest.Item):
 
     def runtest(self) -> None:
         """Fail with a line for each problem."""
-        problems = file_problems(json.loads(self.path.read_text(encoding="utf-8")), ROOT)
+        problems = file_problems(json.loads(self.path.read_text(encoding="utf-8-sig")), ROOT)
         if problems:
             pytest.fail("\n".join(problems), pytrace=False)
 
@@ -38,31 +39,64 @@ class NotebookFile(pytest.Item):
         return self.path, None, f"{self.path.name}::file"
 
 
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Take in the rubric's part, here since only the outermost conftest may say pytest_plugins."""
+    pluginmanager.register(course.plugin, "course.plugin")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Have pytest-xdist keep the cells of a notebook together: they share a kernel."""
-    if getattr(config.option, "dist", None) == "load":
-        config.option.dist = "loadfile"
+    """Test the notebook if notebooks are to be tested, in one process, by this very Python."""
+    if getattr(config.option, "dist", None) in ("load", "loadgroup", "worksteal"):
+        config.option.dist = "loadfile"  # cells share a kernel
+    config.option.nbval_current_env = not config.option.nbval_kernel_name
+    by_default = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    notebooks = config.option.nbval or config.option.nbval_lax
+    if by_default and notebooks and not config.getoption("--hand-in", None):
+        config.args.append(str(NOTEBOOK))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the cells of a notebook together and in their order, whatever plugins have made of it.
+
+    The rows of the rubric stay together, too, since they are evaluated all at once.
+    """
+    together: dict[pytest.Collector, list[pytest.Item]] = {}
+    for item in session.items:
+        is_cell = isinstance(item.parent, IPyNbFile | course.plugin.Rubric)
+        together.setdefault(item.parent if is_cell else item, []).append(item)
+    for items in together.values():
+        items.sort(key=lambda item: getattr(item, "place", 0))
+    session.items[:] = itertools.chain.from_iterable(together.values())
 
 
 def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
     """Collect the file's own test, its cells, which are compared even if asked lax, and more."""
     self.compare_outputs = True
-    if IS_SOLUTION:  # what its rules forbid is a student's own affair
-        yield NotebookFile.from_parent(self, name="file")
     cells = list(nbval_collect(self))
-    yield from cells
-    if self.path == ROOT / "assignment2.ipynb" and IS_SOLUTION:
-        yield from items_after(self, cells)
+    items: list[pytest.Item] = [*cells]
+    if IS_SOLUTION:  # what its rules forbid is a student's own affair
+        items.insert(0, NotebookFile.from_parent(self, name="file"))
+    if self.path == NOTEBOOK and IS_SOLUTION:
+        items += items_after(self, cells)
+    for place, item in enumerate(items):
+        item.place = place
+        yield item
 
 
 def setup(self: IPyNbFile) -> None:
-    """Start a kernel that cannot tell by its environment that it runs under pytest."""
+    """Start a kernel that cannot tell by its environment that it runs under pytest.
+
+    It finds the files beside the notebook before others of their names.
+    """
     self.displays = {}
-    hidden = {name: os.environ.pop(name) for name in list(os.environ) if "PYTEST" in name}
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if "PYTEST" in name:
+                patch.delenv(name)
+        patch.setenv("FRESH_TRAININGS", "1")  # what is remembered proves nothing
+        patch.setenv("PYTHONPATH", str(self.path.parent), prepend=os.pathsep)
         nbval_setup(self)
-    finally:
-        os.environ.update(hidden)
 
 
 def compare_outputs(self: IPyNbCell, test: list, ref: list, skip_compare: object = None) -> bool:

@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make a hand-in ready to be graded."""
-    path = config.getoption("--hand-in")
+    path = config.getoption("--hand-in", None)  # none where the project is a folder of the root
     if path is None:
         return
     if not IS_SOLUTION:
@@ -97,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect the rubric where notebooks are tested."""
     option = parent.config.option
-    asked = option.nbval or option.hand_in or option.grades
+    asked = option.nbval or getattr(option, "hand_in", None) or getattr(option, "grades", None)
     return Rubric.from_parent(parent, path=file_path) if asked and file_path == RUBRIC else None
 
 
@@ -245,7 +245,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Ite
     result = sheet(failed, cells if ran else None, graded.notes if graded else ())
     terminalreporter.section("grade sheet")
     terminalreporter.write("".join(f"{line}\n" for line in sheet_lines(result)))
-    if file := config.getoption("--grades"):
+    if file := config.getoption("--grades", None):
         result["seed"] = graded.seed if graded else PUBLIC_SEED
         Path(file).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import tokenize
 import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -17,8 +18,11 @@ COPIED = (
     "utils.py",
     "handin.py",
     "conftest.py",
+    "start.py",
     "requirements.txt",
+    "constraints.txt",
     "pyproject.toml",
+    "tests/__init__.py",
     ".gitignore",
     "LICENSE",
     "jupyter_nbconvert_config.py",
@@ -31,6 +35,21 @@ NOTEBOOK = "assignment2.ipynb"
 HEADING = re.compile(r"#+ +Task \d")
 
 
+def read(path: Path) -> tuple[str, str]:
+    """Return the text of a Python file, and its encoding.
+
+    Raises:
+        ValueError: it is in another than it states.
+    """
+    try:
+        with tokenize.open(path) as file:
+            return file.read(), file.encoding
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not in the encoding that it states ({error}): save it as UTF-8"
+        ) from error
+
+
 def blank(source: str, gone: Collection[str] = ()) -> str:
     """Return a task file in which the bodies of its functions are not written yet.
 
@@ -38,7 +57,7 @@ def blank(source: str, gone: Collection[str] = ()) -> str:
         source: of the file.
         gone: functions of the task files that go altogether, being the solution's own.
     """
-    lines = source.splitlines(keepends=True)
+    lines = io.StringIO(source).readlines()
     for node in reversed(ast.parse(source).body):
         place = slice(first_line(node) - 1, node.end_lineno)
         if isinstance(node, ast.ImportFrom) and node.module in TASK_FILES:
@@ -67,12 +86,12 @@ def import_line(module: str, names: list[str]) -> str:
 
 def own_functions(root: Path) -> set[str]:
     """Return the functions of the task files that neither the assignment nor `report/` asks for."""
-    trees = [ast.parse((root / f"{name}.py").read_text("utf-8")) for name in TASK_FILES]
+    trees = [ast.parse(read(root / f"{name}.py")[0]) for name in TASK_FILES]
     defined = {n.name for tree in trees for n in tree.body if isinstance(n, ast.FunctionDef)}
     used = {
         alias.name
         for path in root.glob("report/*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(ast.parse(read(path)[0]))
         if isinstance(node, ast.ImportFrom) and node.module in TASK_FILES
         for alias in node.names
     }
@@ -115,7 +134,7 @@ def comparison(root: Path) -> list[str]:
     """Return the files of `tests/` that conftest.py takes its comparison of notebooks from."""
     files = ["conftest.py"]
     for file in files:
-        names = re.findall(r"^from tests\.(\w+) import", (root / file).read_text("utf-8"), re.M)
+        names = re.findall(r"^from tests\.(\w+) import", read(root / file)[0], re.M)
         files += [name for name in (f"tests/{name}.py" for name in names) if name not in files]
     return files[1:]
 
@@ -135,8 +154,8 @@ def starter_files(root: Path) -> dict[str, bytes]:
     files = {name: content for name, content in files.items() if name not in AUTHORS}
     gone = own_functions(root)
     for name in TASK_FILES:
-        source = (root / f"{name}.py").read_text("utf-8")
-        files[f"{name}.py"] = blank(source, gone).encode()
+        source, encoding = read(root / f"{name}.py")
+        files[f"{name}.py"] = blank(source, gone).encode(encoding)
     notebook = nbformat.read(root / NOTEBOOK, as_version=4)
     files[NOTEBOOK] = (nbformat.writes(blank_notebook(notebook)) + "\n").encode()
     files["README.md"] = (root / "course" / "student.md").read_bytes()

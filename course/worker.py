@@ -11,11 +11,13 @@ import __future__
 import ast
 import importlib.abc
 import importlib.util
+import io
 import itertools
 import json
 import os
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -58,13 +60,29 @@ def describe(error: BaseException) -> str:
     return text[:300]
 
 
+def decoded(content: bytes) -> str:
+    """Return a file's text, in the encoding that it states, with the ends of lines of every system.
+
+    Python minds no strange bytes in comments, and so do we.
+
+    Raises:
+        SyntaxError, ValueError: it states no encoding that there is; it holds null bytes.
+    """
+    if b"\0" in content:
+        raise ValueError("it holds null bytes, as UTF-16 does")
+    known = io.BytesIO(content.decode("utf-8", "replace").encode())
+    encoding, _ = tokenize.detect_encoding(known.readline)
+    text = content.decode(encoding, "replace")
+    return io.IncrementalNewlineDecoder(None, translate=True).decode(text, final=True)
+
+
 def statements(source: str) -> Iterator[tuple[int, str, CodeType | SyntaxError]]:
     """Split a file into its outermost statements, of which any may be no Python.
 
     Returns:
         The first line, the text, and the code or what is wrong with it, of each.
     """
-    lines = source.splitlines(keepends=True)
+    lines = io.StringIO(source).readlines()  # unlike splitlines, as Python counts them
     starts = [n for n, line in enumerate(lines) if OUTERMOST.match(line)]
     ends = [*starts[1:], len(lines)]
     first = 0
@@ -143,9 +161,9 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if why := self.told_to_skip(file, 0):
             return "", f"{file}: {why}"
         try:
-            return importlib.util.decode_source((self.folder / file).read_bytes()), ""
+            return decoded((self.folder / file).read_bytes()), ""
         except (OSError, SyntaxError, ValueError) as error:
-            return "", f"{file} cannot be read ({describe(error)})"
+            return "", f"{file} cannot be read ({error}), expected UTF-8"
 
     def told_to_skip(self, file: str, line: int) -> str | None:
         """Say where we are, and return why not to go on, if it is known."""

@@ -164,8 +164,16 @@ def source(*functions: Callable) -> None:
 
 
 def listing(function: Callable) -> str:
-    """Return the text of a function, see `source`."""
-    text = inspect.getsource(function)
+    """Return the text of a function, see `source`.
+
+    Raises:
+        OSError: its file cannot be read.
+    """
+    try:
+        text = inspect.getsource(function)
+    except OSError as error:
+        file = inspect.getsourcefile(function)
+        raise OSError(f"{file} cannot be read as text, expected UTF-8: save it as such") from error
     node = ast.parse(text).body[0]
     for argument in ast.walk(node.args):
         if isinstance(argument, ast.arg):
@@ -173,5 +181,5 @@ def listing(function: Callable) -> str:
     first, *others = node.body
     # with the comments between the docstring and the first statement
     start = first.end_lineno if ast.get_docstring(node) and others else first.lineno - 1
-    lines = text.splitlines()[start : node.end_lineno]
+    lines = text.split("\n")[start : node.end_lineno]
     return "\n".join([f"def {node.name}({ast.unparse(node.args)}):", *lines])

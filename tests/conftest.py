@@ -56,6 +56,8 @@ def blas_threads():
     def count():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
+    if not count():
+        pytest.skip("threadpoolctl knows no BLAS here, such as Accelerate of macOS: none to count")
     return count
 
 

@@ -137,7 +137,7 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
     except nbformat.ValidationError as error:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
     found = metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
-    problems = [f"notebook: {text}" for text in found]
+    problems = [*unread_problems(root), *(f"notebook: {text}" for text in found)]
     code = [source(cell) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     names = names_for(code, root)
     count = 0
@@ -146,6 +146,13 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
         found = cell_problems(cell, count, names, root)
         problems += [f"cell {number} ({cell.get('id')}): {text}" for text in found]
     return problems
+
+
+def unread_problems(root: Path) -> Iterator[str]:
+    """Name the task files and those of `report/` whose names cannot be known."""
+    for path in own_files(root, *RUN, "report/*.py"):
+        if parsed(path.read_bytes()) is NOT_PYTHON:
+            yield f"{path.relative_to(root)}: is not Python, expected it in UTF-8: save it as such"
 
 
 def source(cell: dict) -> str:
@@ -328,9 +335,14 @@ def parsed(text: AnyStr) -> ast.Module:
         return NOT_PYTHON
 
 
+def own_files(root: Path, *patterns: str) -> list[Path]:
+    """Return the project's files of these names."""
+    return [path for pattern in patterns for path in root.glob(pattern)]
+
+
 def modules(root: Path, *patterns: str) -> list[ast.Module]:
     """Return the project's files, decoded as Python does; what isn't Python is empty."""
-    return [parsed(path.read_bytes()) for pattern in patterns for path in root.glob(pattern)]
+    return [parsed(path.read_bytes()) for path in own_files(root, *patterns)]
 
 
 def task_names(root: Path) -> set[str]:

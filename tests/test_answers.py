@@ -1,5 +1,6 @@
 import ast
 import inspect
+import linecache
 import math
 from fractions import Fraction
 from itertools import combinations
@@ -332,6 +333,36 @@ def test_a_listing_has_every_comment_and_no_annotation_of_any_argument():
         "    # because nothing is to be done\n\n"
         "    return print(parts, others)  # but this"
     )
+
+
+def imported(content, folder):
+    """Return the function `f` of a file with this content."""
+    (folder / "stored.py").write_bytes(content)
+    linecache.clearcache()
+    names = {}
+    exec(compile(content, str(folder / "stored.py"), "exec"), names)
+    return names["f"]
+
+
+STORED = "# M\xfcller\n\n\ndef f(x):\n    y = x\n    # a\x0cb\x85c\u2028d\n    return y\n"
+LISTED = "def f(x):\n    y = x\n    # a\x0cb\x85c\u2028d\n    return y"
+
+
+@pytest.mark.parametrize("content", [STORED.encode(), STORED.encode("utf-8-sig")])
+def test_a_listing_has_the_lines_that_python_counts(content, tmp_path):
+    assert listing(imported(content, tmp_path)) == LISTED
+
+
+def test_a_listing_is_decoded_as_the_file_states(tmp_path):
+    stated = f"# coding: latin-1\n{STORED}".replace("\u2028", "\xf8")
+    function = imported(stated.encode("latin-1"), tmp_path)
+    assert listing(function) == LISTED.replace("\u2028", "\xf8")
+
+
+def test_a_file_that_cannot_be_listed_is_named(tmp_path):
+    function = imported(STORED.replace("\u2028", "").encode("latin-1"), tmp_path)
+    with pytest.raises(OSError, match=r"stored\.py cannot be read as text, expected UTF-8"):
+        listing(function)
 
 
 FUNCTIONS = [

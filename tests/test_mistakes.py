@@ -223,3 +223,38 @@ def test_mistake_costs_a_row(name, tmp_path):
     why = lost(unpack(tmp_path, files))
     assert row in {key.partition(" ")[2] for key in why}
     assert len(why) < len(ROWS)
+
+
+SOURCE = (HONEST / "task2a.py").read_text("utf-8")
+FORMS = {  # of the same code, as editors and systems store it
+    "byte order mark": b"\xef\xbb\xbf" + SOURCE.encode(),
+    "latin-1, stated": f"# -*- coding: latin-1 -*-\n# bl\xe5b\xe6r\n{SOURCE}".encode("latin-1"),
+    "latin-1, unstated": f"# bl\xe5b\xe6r\n{SOURCE}# \xf8\n".encode("latin-1"),
+    "ends of lines of old systems": SOURCE.replace("\n", "\r").encode(),
+    "other characters that split lines": SOURCE.replace(
+        "        return", "        # a\x0cb\x85c\u2028d\n        return"
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("content", FORMS.values(), ids=FORMS)
+def test_the_form_in_which_a_file_is_stored_costs_nothing(content, tmp_path):
+    folder = unpack(tmp_path, {path.name: path.read_text("utf-8") for path in HONEST.glob("*.py")})
+    before = lost(folder)
+    (folder / "task2a.py").write_bytes(content)
+    assert content != SOURCE.encode()
+    assert lost(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (SOURCE.encode("utf-16"), "it holds null bytes, as UTF-16 does"),
+        (b"# coding: none\n" + SOURCE.encode(), "unknown encoding: none"),
+        (b"\xef\xbb\xbf# coding: latin-1\n" + SOURCE.encode(), "encoding problem: utf-8"),
+    ],
+)
+def test_a_file_that_is_no_text_is_named(content, why, tmp_path):
+    folder = unpack(tmp_path, {path.name: path.read_text("utf-8") for path in HONEST.glob("*.py")})
+    (folder / "task2a.py").write_bytes(content)
+    assert f"task2a.py cannot be read ({why}" in lost(folder)["2a mean of all pixels"]

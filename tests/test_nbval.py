@@ -1,6 +1,7 @@
 """What nbval itself makes of a small notebook, told to be lax and to split it among processes."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from course.rubric import ROWS
+
 ROOT = Path(__file__).resolve().parent.parent
-FILES = "conftest.py pyproject.toml tests/outputs.py tests/prose.py tests/rerun.py tests/strict.py"
+OF_TESTS = ("__init__", "outputs", "prose", "rerun", "strict")
+FILES = ["conftest.py", "pyproject.toml", *(f"tests/{name}.py" for name in OF_TESTS)]
 TASK = """
 import base64
 import io
@@ -61,19 +65,28 @@ CELLS = {
 }
 
 
+def copy_of_project(folder):
+    """Fill a folder with what tests notebooks."""
+    (folder / "tests").mkdir()
+    shutil.copytree(ROOT / "course", folder / "course")
+    for name in FILES:
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def execute(notebook, folder):
+    untold = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
+    NotebookClient(notebook, resources={"metadata": {"path": folder}}).execute(env=untold)
+
+
 @pytest.fixture(scope="module")
 def nbval_report(tmp_path_factory):
     """What failed, by cell, and all that was printed."""
-    folder = tmp_path_factory.mktemp("small")
-    (folder / "tests").mkdir()
-    shutil.copytree(ROOT / "course", folder / "course")
-    for name in FILES.split():
-        shutil.copy(ROOT / name, folder / name)
+    folder = copy_of_project(tmp_path_factory.mktemp("small"))
     (folder / "task_small.py").write_text(TASK)
     cells = [nbformat.v4.new_code_cell(source, id=name) for name, source in CELLS.items()]
     notebook = nbformat.v4.new_notebook(cells=cells)
-    untold = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
-    NotebookClient(notebook, resources={"metadata": {"path": folder}}).execute(env=untold)
+    execute(notebook, folder)
     for cell in notebook.cells:
         if cell.id in REFUSED:
             REFUSED[cell.id][1](cell)
@@ -102,3 +115,92 @@ def test_nbval_says_what_is_refused(nbval_report, message):
 def test_nbval_refuses_the_tampered_cells_only(nbval_report, name):
     failed, output = nbval_report
     assert (name in failed) == (name in REFUSED), output
+
+
+# ---- wherever it is started, and whatever else is asked
+
+SHUFFLE = """
+import pytest
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items):
+    yield
+    items.sort(key=lambda item: hash(item.name[-1]))
+    items.reverse()
+"""
+USED = {
+    "utils.py": "word = 'mine'\n",
+    "task2.py": "from utils import word\n",
+    "report/__init__.py": "",
+    "report/words.py": "import task2\n\nsaid = task2.word\n",
+}
+FOREIGN = dict.fromkeys(USED, "raise ImportError('a foreign file')\n")
+FOREIGN |= {"tests/__init__.py": "", "course/__init__.py": ""}
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory):
+    """A folder, its parent being empty, with two notebooks whose cells count on each other."""
+    folder = tmp_path_factory.mktemp("above") / "project"
+    folder.mkdir()
+    copy_of_project(folder)
+    (folder / "tests" / "test_few.py").write_text("def test_a(): ...\ndef test_b(): ...\n")
+    (folder / "report").mkdir()
+    for name, text in USED.items():
+        (folder / name).write_text(text)
+    count = ["from report.words import said\nn0 = 0"]
+    count += [f"n{n} = n{n - 1} + 1\nprint(said, n{n})" for n in range(1, 7)]
+    for name in ("assignment2", "other"):
+        notebook = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, count)])
+        execute(notebook, folder)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder
+
+
+def outcomes(folder, *options, **variables):
+    """Return how many tests of notebooks and of Python files passed, and all that failed."""
+    file = folder / "report.xml"
+    command = [Path(sys.executable).with_name("pytest"), "-p", "no:hypothesispytest"]
+    done = subprocess.run(
+        [*command, f"--junitxml={file}", *options],
+        env=os.environ | variables,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert file.exists(), done.stdout + done.stderr
+    cases = list(ElementTree.parse(file).iter("testcase"))
+    file.unlink()
+    failed = [case.get("name") for case in cases if case.find("failure") is not None]
+    return len(cases), [name for name in failed if not re.match("[1-4][a-f] ", name)]  # of rows
+
+
+NOTEBOOK = 1 + 7 + 7  # the file, its cells, and each again
+OTHER = 1 + 7
+
+
+@pytest.mark.parametrize("options", ["-n2 --dist=worksteal", "-n2 --dist=loadgroup", "-p shuffle"])
+def test_cells_stay_together_and_in_order(options, counting, tmp_path):
+    (tmp_path / "shuffle.py").write_text(SHUFFLE)
+    asked = ["--nbval", *options.split(), "assignment2.ipynb", "tests/test_few.py", "other.ipynb"]
+    found = outcomes(counting, *asked, PYTHONPATH=str(tmp_path), PYTHONHASHSEED="1")
+    assert found == (NOTEBOOK + 2 + OTHER, [])
+
+
+def test_without_nbval_what_is_no_notebook_is_tested(counting):
+    assert outcomes(counting) == (2, [])
+
+
+@pytest.mark.parametrize("options", [[], ["--rootdir=/", "./project/../project"]])
+def test_a_folder_above_will_do(options, counting):
+    found = outcomes(counting.parent, "--nbval", *options)
+    assert found == (NOTEBOOK + 2 + OTHER + len(ROWS), [])
+
+
+def test_the_project_s_own_files_are_found_before_others_of_their_names(counting, tmp_path):
+    for name, text in FOREIGN.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = outcomes(counting, "--nbval", PYTHONPATH=str(tmp_path))
+    assert found == (NOTEBOOK + 2 + len(ROWS), [])

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from course.rubric import FUNCTIONS
-from course.starter import blank, starter_zip
+from course.starter import blank, read, starter_zip
 from tests.course_files import ROOT, starter
 
 
@@ -84,10 +84,35 @@ def test_functions_that_go_are_not_imported():
     assert "def b" not in left
 
 
+TASK = '"""M\xfcller."""\n\n\ndef mean_X(X):\n    """Mean."""\n    # a\x0cb\x85c\n    return X\n'
+BLANK = '"""M\xfcller."""\n\n\ndef mean_X(X):\n    """Mean."""\n'
+STORED = {
+    "byte order mark": ("utf-8-sig", "{}"),
+    "latin-1": ("latin-1", "# coding: latin-1\n{}"),
+    "UTF-8": ("utf-8", "{}"),
+}
+
+
+@pytest.mark.parametrize(("encoding", "form"), STORED.values(), ids=STORED)
+def test_a_starter_s_file_has_the_encoding_of_the_solution_s(encoding, form, tmp_path):
+    (tmp_path / "task2a.py").write_bytes(form.format(TASK).encode(encoding))
+    text, found = read(tmp_path / "task2a.py")
+    todo = '    raise NotImplementedError("mean_X")\n'
+    assert blank(text).encode(found) == form.format(BLANK + todo).encode(encoding)
+
+
+@pytest.mark.parametrize("content", [b"'\xff'", b"# coding: none\n", "x = 1".encode("utf-16")])
+def test_a_file_of_another_encoding_than_it_states_is_named(content, tmp_path):
+    (tmp_path / "task2a.py").write_bytes(content)
+    with pytest.raises(ValueError, match=r"task2a\.py is not in the encoding .*: save it as UTF-8"):
+        read(tmp_path / "task2a.py")
+
+
 def test_no_test_no_git_no_author_is_in_it():
     names = starter().keys()
     kept = {name for name in names if name.startswith("tests/")}
-    assert kept == {f"tests/{name}.py" for name in ("outputs", "prose", "rerun", "strict")}
+    of_tests = "__init__", "outputs", "prose", "rerun", "strict"
+    assert kept == {f"tests/{name}.py" for name in of_tests}
     assert not [name for name in names if "starter" in name or ".git/" in name or "__pyc" in name]
 
 

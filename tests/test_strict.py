@@ -605,6 +605,7 @@ ENCODED = {
     "latin-1": b"# -*- coding: latin-1 -*-\n" + CONTENT.encode("latin-1"),
     "CR": CONTENT.replace("\n", "\r").encode(),
     "form feed": b"\x0c" + CONTENT.encode(),
+    "latin-1 in a comment": CONTENT.encode() + "# \xf8\n".encode("latin-1"),
 }
 
 
@@ -620,3 +621,12 @@ def test_files_are_decoded_as_python_does(name, content, tmp_path):
 def test_a_broken_file_defines_nothing(content, tmp_path):
     (tmp_path / "task2.py").write_bytes(content)
     assert task_names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("content", [b"def train(", b"'\xff'", "x = 1".encode("utf-16")])
+@pytest.mark.parametrize("name", ["task2.py", "utils.py", "report/figures.py"])
+def test_a_broken_file_is_named(name, content, tmp_path):
+    (tmp_path / "report").mkdir()
+    (tmp_path / name).write_bytes(content)
+    problem, *_ = file_problems(NOTEBOOK, tmp_path)
+    assert problem == f"{name}: is not Python, expected it in UTF-8: save it as such"

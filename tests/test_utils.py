@@ -1,7 +1,9 @@
 import gzip
 import hashlib
+import os
 import re
 import struct
+import subprocess
 import sys
 from functools import partial
 from types import SimpleNamespace
@@ -25,6 +27,8 @@ from utils import (
     read_split,
     small_matrices,
 )
+
+ROOT = DATA.parent
 
 
 def idx(values):
@@ -442,6 +446,28 @@ def test_small_matrices_take_one_blas_thread(blas_threads):
         with small_matrices():
             assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {2}
+
+
+NO_BLAS = (
+    "import threadpoolctl\nthreadpoolctl._ALL_CONTROLLERS = threadpoolctl._ALL_CONTROLLERS[{}]\n"
+)
+
+
+@pytest.mark.parametrize("known", [":0", "1:"])  # none at all, all but OpenBLAS
+def test_where_no_blas_is_known_there_is_nothing_to_count(known, tmp_path):
+    (tmp_path / "no_blas.py").write_text(NO_BLAS.format(known))
+    files = [f"tests/test_{name}.py" for name in ("utils", "task2", "measures")]
+    command = [sys.executable, "-m", "pytest", "-p", "no_blas", "-k", "blas_thread or threads_"]
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [*command, *files],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout.decode()
+    assert b"4 skipped" in run.stdout
 
 
 def test_small_matrices_give_the_threads_back_after_an_error(blas_threads):
