@@ -61,6 +61,7 @@ CELLS = {
     "update": UPDATE,
     "progress": "progress()",
     "asks": "print(told)",
+    "remembers": "print(os.environ['REMEMBERED_TRAININGS'])",
     **{name: source for name, (source, _) in REFUSED.items()},
 }
 
