@@ -45,12 +45,9 @@ NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
 REPORT = Path(__file__).with_name("report")
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 HIDING = {"hide-input", "remove-input"}  # tags of code cells whose source the PDF leaves out
-IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")  # vectors first
-KINDS = {  # how report.lua reads an output; of its types the first of these
-    **dict.fromkeys(("text/markdown", "text/latex"), "markdown"),
-    **dict.fromkeys((*IMAGES, "text/html"), "html"),
-    "text/plain": "output",
-}
+# of the types of an output the first of these is shown
+IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
+TYPES = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
 FORMULA = '<math display="{}"><annotation encoding="application/x-tex">{}</annotation></math>'
 # code, which stays as it is; what no paper can show; formulas as Jupyter finds them
 SPECIAL = re.compile(
@@ -98,10 +95,7 @@ def marked(text: str, cell: int, kind: str) -> str:
             return "$" if kind == "html" and found[0] == r"\$" else found[0]
         tex = unescape(tex) if kind == "html" else tex
         spelt = "".join(f"&#{ord(letter)};" for letter in tex.strip())
-        mode, encoding = "block" if display else "inline", "application/x-tex"
-        return (
-            f'<math display="{mode}"><annotation encoding="{encoding}">{spelt}</annotation></math>'
-        )
+        return FORMULA.format("block" if display else "inline", spelt)
 
     return SPECIAL.sub(mark, text)
 
@@ -117,27 +111,28 @@ def address(mime: str, data: str) -> str:
     return f"data:{mime};base64,{''.join(data.split())}"
 
 
-def output_part(output: NotebookNode, cell: int) -> dict:
-    """Return what paper can show of an output, of the first of its types."""
+def output_part(output: NotebookNode, cell: int) -> tuple[str, str]:
+    """Return what paper can show of an output: how report.lua is to read it, and its text."""
     if output.output_type == "error":
         warn(cell, f"its output is an error, {output.ename}")
-        return {"kind": "error", "text": "\n".join(output.traceback)}
+        return "error", "\n".join(output.traceback)
     if output.get("name") == "stderr":
         warn(cell, f"its output on stderr is left out: {output.text:.300}")
-        return {"kind": "output", "text": ""}
+        return "output", ""
     data = output.get("data") or {"text/plain": output.get("text")}
     data = {mime: content for mime, content in data.items() if content}
-    mime = next((mime for mime in KINDS if mime in data), "its source")
+    mime = next((mime for mime in TYPES if mime in data), "its source")
     if mime in ("text/plain", "its source"):
         for other in sorted(data.keys() - {mime}):
             warn(cell, f"{other} output cannot be set, {mime} is shown")
-    text = data.get(mime) or "".join(f"{mime}: {str(data[mime])[:300]}\n" for mime in data)
     if mime in IMAGES:
         about = {**output.metadata, **output.metadata.get(mime, {})}
         alt, width = (escape(str(about.get(name, ""))) for name in ("alt", "width"))
-        source = address(mime, text)
-        text = f'<figure><img src="{source}" alt="{alt}" width="{width}"></figure>'
-    return {"kind": KINDS.get(mime, "output"), "text": text}
+        source = address(mime, data[mime])
+        return "html", f'<figure><img src="{source}" alt="{alt}" width="{width}"></figure>'
+    kinds = {"text/markdown": "markdown", "text/latex": "markdown", "text/html": "html"}
+    source = "".join(f"{mime}: {str(data[mime])[:300]}\n" for mime in data)
+    return kinds.get(mime, "output"), data.get(mime, source)
 
 
 def parts(nb: NotebookNode, *, code: bool) -> Iterator[dict]:
@@ -145,20 +140,19 @@ def parts(nb: NotebookNode, *, code: bool) -> Iterator[dict]:
     nb, _ = CoalesceStreamsPreprocessor().preprocess(copy.deepcopy(nb), {})
     language = nb.metadata.get("language_info", {}).get("name", "python")
     for number, cell in enumerate(nb.cells, 1):
-        kind = {"markdown": "markdown", "code": language}.get(cell.cell_type, "output")
         for name, data in cell.get("attachments", {}).items():
             for spelt in {name, quote(name)}:
                 picture = address(*next(iter(data.items())))
                 cell.source = cell.source.replace(f"attachment:{spelt}", picture)
-        shown = [{"kind": kind, "text": cell.source}]
-        if kind == language and (not code or HIDING & set(cell.metadata.get("tags", ()))):
-            shown = []
-        for part in (*shown, *(output_part(output, number) for output in cell.get("outputs", ()))):
-            text = UNSEEN.sub("", strip_ansi(part["text"])).strip("\n")
-            if part["kind"] in ("markdown", "html"):
-                text = marked(text, number, part["kind"])
+        kind = {"markdown": "markdown", "code": language}.get(cell.cell_type, "output")
+        hidden = kind == language and (not code or HIDING & set(cell.metadata.get("tags", ())))
+        shown = [] if hidden else [(kind, cell.source)]
+        shown += [output_part(output, number) for output in cell.get("outputs", ())]
+        for kind, text in shown:
+            text = UNSEEN.sub("", strip_ansi(text)).strip("\n")
+            text = marked(text, number, kind) if kind in ("markdown", "html") else text
             if text:
-                yield {"cell": number, "kind": part["kind"], "text": text}
+                yield {"cell": number, "kind": kind, "text": text}
 
 
 def typst_source(shown: list[dict], path: Path, folder: Path) -> str:
@@ -188,10 +182,8 @@ def typst_source(shown: list[dict], path: Path, folder: Path) -> str:
         if source := piece.get("source"):
             content = b""
             with suppress(OSError, ValueError):  # no such file, or no data: no picture
-                data = source.startswith("data:")
-                content = (
-                    urlopen(source).read() if data else (path.parent / unquote(source)).read_bytes()
-                )
+                place = (path.resolve().parent / unquote(source)).as_uri()
+                content = urlopen(source if source.startswith("data:") else place).read()
             (folder / f"p{number}").write_bytes(content)
         try:
             compiler.compile(f"{lines[0]}\n#{code}".encode())
@@ -213,16 +205,13 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
         code: whether to show the sources of code cells.
 
     Raises:
-        ValueError: Typst cannot set the document; says why.
+        typst.TypstError: Typst cannot set the document, or not report.typ.
     """
     options = {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
     inputs = {"about": json.dumps(about)}
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(shutil.copy(REPORT / "report.typ", directory)).parent
-        try:
-            source = typst_source(list(parts(nb, code=code)), path, folder)
-        except typst.TypstError as error:
-            raise ValueError(f"report.typ cannot be set: {error.diagnostic}") from error
+        source = typst_source(list(parts(nb, code=code)), path, folder)
         while True:
             try:
                 return typst.compile(source.encode(), root=folder, sys_inputs=inputs, **options)
@@ -230,7 +219,7 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
                 why = error.diagnostic
                 reasons = re.findall(r"error: PDF/UA-1 error: (.*)(?:\n.*:(\d+):\d)?", why)
                 if not reasons:
-                    raise ValueError(f"Typst cannot set it: {why}") from error
+                    raise
             if options["ignore_system_fonts"] and "could not be displayed" in why:
                 options["ignore_system_fonts"], then = False, "this system's fonts are tried"
             else:
@@ -245,18 +234,15 @@ def read(path: Path) -> tuple[NotebookNode, bytes]:
     """Return a notebook, and its file in UTF-8 without a byte order mark.
 
     Raises:
-        OSError, ValueError: there is none, or it is no notebook.
+        ValueError: there is none, or it is no notebook.
     """
     try:
         content = path.read_bytes()
         text = content.decode(json.detect_encoding(content))
         return nbformat.reads(text, as_version=4), text.encode()
-    except OSError as error:
-        why = f"{path} cannot be read ({error.strerror}), expected a notebook"
-        raise OSError(why) from error
     except Exception as error:  # nbformat's errors have no base class of their own
-        why = f"{path} is no notebook ({error!r:.80}), expected .ipynb in UTF-8"
-        raise ValueError(why) from error
+        found = f"{path} is no notebook, or cannot be read ({error!r:.80})"
+        raise ValueError(f"{found}, expected .ipynb in UTF-8") from error
 
 
 def execute(nb: NotebookNode, directory: Path) -> None:
@@ -270,17 +256,13 @@ def execute(nb: NotebookNode, directory: Path) -> None:
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own,
         tqdm(total=len(nb.cells), unit="cell", leave=False, disable=not terminal) as bar,
     ):
-
-        def start(cell: NotebookNode, cell_index: int) -> None:
-            bar.n = cell_index  # unlike update, also where there is no terminal
-            bar.set_description(f"cell {cell_index + 1}")
-
+        started = []
         client = NotebookClient(
             nb,
             timeout=None,
             record_timing=False,  # times differ from run to run, and so do pieces of a stream
             coalesce_streams=True,
-            on_cell_start=start,
+            on_cell_start=lambda cell, **_: started.append(cell) or bar.update(),
             resources={"metadata": {"path": str(directory)}},
         )
         # without directories there is no kernel but this Python's, whatever the user installed
@@ -296,7 +278,7 @@ def execute(nb: NotebookNode, directory: Path) -> None:
             nb.metadata.kernelspec = dict(KERNELSPEC)  # whatever an editor has written there
         # an interrupt ends the kernel, and then sometimes nbclient's own clean-up
         except (CellExecutionError, DeadKernelError, AssertionError) as error:
-            what = f"cell {bar.n + 1} of {len(nb.cells)} failed, nothing was written"
+            what = f"cell {len(started)} of {len(nb.cells)} failed, nothing was written"
             raise RuntimeError(f"{what}. {strip_ansi(str(error)) or 'Interrupted'}") from error
 
 
@@ -411,7 +393,7 @@ def main(argv: list[str] | None = None) -> int:
         for path in hand_in(parser.parse_args(argv)):
             say(f"{path}: {path.stat().st_size:,} bytes")
     except (OSError, ValueError, RuntimeError) as error:
-        say(f"error: {error}", error=True)
+        say(f"error: {getattr(error, 'diagnostic', error)}", error=True)  # Typst's says where
         return 1
     except KeyboardInterrupt:
         say("interrupted", error=True)

@@ -347,7 +347,7 @@ def test_interrupted_export_has_no_traceback(place, tmp_path, capsys, monkeypatc
 
 def test_missing_notebook_is_named(tmp_path, capsys):
     assert handin.main([str(tmp_path / "none.ipynb")]) == 1
-    assert "none.ipynb cannot be read" in capsys.readouterr().err
+    assert "none.ipynb is no notebook, or cannot be read" in capsys.readouterr().err
     assert content(tmp_path) == {}
 
 
