@@ -48,7 +48,6 @@ HIDING = {"hide-input", "remove-input"}  # tags of code cells whose source the P
 # of the types of an output the first of these is shown
 IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 TYPES = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
-FORMULA = '<math display="{}"><annotation encoding="application/x-tex">{}</annotation></math>'
 # code, which stays as it is; what no paper can show; formulas as Jupyter finds them
 SPECIAL = re.compile(
     r"""(?msx)
@@ -82,6 +81,11 @@ def warn(cell: int | str, message: str) -> None:
     say(f"warning: cell {cell}: {' '.join(message.split())}", error=True)
 
 
+def spelt(text: str) -> str:
+    """Return a text in letters that neither Markdown nor HTML take for their own."""
+    return "".join(f"&#{ord(letter)};" for letter in text)
+
+
 def marked(text: str, cell: int, kind: str) -> str:
     """Return Markdown or HTML with its formulas as MathML, spelt so that it is safe in both."""
 
@@ -94,15 +98,11 @@ def marked(text: str, cell: int, kind: str) -> str:
         if not tex:
             return "$" if kind == "html" and found[0] == r"\$" else found[0]
         tex = unescape(tex) if kind == "html" else tex
-        spelt = "".join(f"&#{ord(letter)};" for letter in tex.strip())
-        return FORMULA.format("block" if display else "inline", spelt)
+        mode = "block" if display else "inline"
+        note = f'<annotation encoding="application/x-tex">{spelt(tex.strip())}</annotation>'
+        return f'<math display="{mode}" alttext="{spelt(found[0])}">{note}</math>'
 
     return SPECIAL.sub(mark, text)
-
-
-def as_tex(found: re.Match) -> str:
-    """Return a found formula as it was written."""
-    return "{0}{1}{0}".format("$$" if found[1] == "block" else "$", unescape(found[2]))
 
 
 def address(mime: str, data: str) -> str:
@@ -169,7 +169,7 @@ def typst_source(shown: list[dict], path: Path, folder: Path) -> str:
         content, "typst", reader, options, verify_format=False, sandbox=True
     )
     # formulas in what turned out to be code, because it is indented, are none
-    made = re.sub(FORMULA.format("(.*?)", "(.*?)"), as_tex, made)
+    made = re.sub('<math .*?alttext="(.*?)".*?</math>', lambda found: unescape(found[1]), made)
     first, _, body = made.partition("\n")
     about = json.loads(first.removeprefix("//"))
     for warning in about["warnings"]:
@@ -349,13 +349,10 @@ def hand_in(args: argparse.Namespace) -> list[Path]:
     pdf = (args.output or notebook.parent).resolve()
     if pdf.is_dir():
         pdf /= f"{notebook.stem}_{args.id}.pdf" if args.id else f"{notebook.stem}.pdf"
-    day = str(date.today()) if args.date == "today" else args.date
     nb, content = read(notebook)
     executed = [cell.execution_count or cell.outputs for cell in nb.cells if "outputs" in cell]
     if re.search(r"[^\w.-]", args.id):
         raise ValueError(f"--id is {args.id!r}, expected letters, digits and . - _ only")
-    if not re.fullmatch(r"|\d{4}-(0\d|1[0-2])-([0-2]\d|3[01])", day):
-        raise ValueError(f"--date is {day!r}, expected YYYY-MM-DD or today")
     if pdf.suffix != ".pdf" or not pdf.parent.is_dir():
         raise ValueError(f"--output is {pdf}, expected a directory that exists, or *.pdf in one")
     if executed and not any(executed) and not args.run:
@@ -367,7 +364,7 @@ def hand_in(args: argparse.Namespace) -> list[Path]:
         content = (nbformat.writes(nb) + "\n").encode()
     named = [author.name for author in nb.metadata.get("authors", []) if "name" in author]
     authors = args.author or named or ([] if args.id else ["Anonymous"])
-    about = {"authors": authors, "id": args.id, "date": day}
+    about = {"authors": authors, "id": args.id, "date": str(args.date or "")}
     contents = export(nb, notebook, about, code=args.code), archive(notebook, content), content
     replace_all(dict(zip(targets, contents, strict=False)))
     return targets[:2]
@@ -386,7 +383,7 @@ def main(argv: list[str] | None = None) -> int:
     option("--output", type=Path, help="the PDF or its directory; default: beside the notebook")
     option("--author", action="append", help="repeatable; default: metadata, or Anonymous")
     option("--id", default="", help="who hands in, as the course names them; part of the names")
-    option("--date", default="", help="YYYY-MM-DD or today; default: none, for equal bytes")
+    option("--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="default: none")
     option("--no-execute", dest="run", action="store_false", help="export what is stored")
     option("--no-code", dest="code", action="store_false", help="leave the code out of the PDF")
     try:

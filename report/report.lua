@@ -106,10 +106,8 @@ local filter = {
     return span.content
   end,
   Table = function(t) -- numbers as pandas aligns them
-    if t.classes:includes 'dataframe' then
-      t.colspecs = t.colspecs:map(function(spec) return {'AlignRight', spec[2]} end)
-    end
-    t.identifier = ''
+    if not t.classes:includes 'dataframe' then return t end
+    t.colspecs = t.colspecs:map(function(spec) return {'AlignRight', spec[2]} end)
     return t
   end,
 }

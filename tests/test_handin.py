@@ -188,13 +188,22 @@ def test_id_and_date_stand_in_the_names_and_in_the_pdf(tmp_path, capsys):
     assert b"/CreationDate (D:20261126" in pdf
 
 
-@pytest.mark.parametrize("option", ["--id=a/b", "--id=../x", "--date=26.11.2026", "--date=soon"])
-def test_id_that_names_no_file_and_date_that_is_none_are_refused(option, place, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["a/b", "../x", "a b", "é:"])
+def test_id_that_names_no_file_is_refused(name, place, tmp_path, capsys):
     before = place("# Title")
-    assert run(tmp_path, option) == 1
+    assert run(tmp_path, f"--id={name}") == 1
+    assert f"--id is '{name}', expected letters, digits and . - _ only" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("day", ["26.11.2026", "soon", "2026-02-30"])
+def test_date_that_is_none_is_refused(day, place, tmp_path, capsys):
+    before = place("# Title")
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, f"--date={day}")
     error = capsys.readouterr().err
-    assert option.replace("=", " is '") in error
-    assert "expected" in error
+    assert "[--date YYYY-MM-DD]" in error
+    assert f"'{day}'" in error
     assert content(tmp_path) == before
 
 
