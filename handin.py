@@ -266,13 +266,10 @@ def execute(nb: NotebookNode, directory: Path) -> None:
             resources={"metadata": {"path": str(directory)}},
         )
         # without directories there is no kernel but this Python's, whatever the user installed
-        client.km = AsyncKernelManager(
-            kernel_name=NATIVE_KERNEL_NAME,
-            kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
-            connection_file=str(Path(own) / "kernel.json"),
-        )
+        specs = KernelSpecManager(kernel_dirs=[])
+        client.km = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
         env = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
-        env |= dict.fromkeys(("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "MPLCONFIGDIR"), own)
+        env |= dict.fromkeys(("IPYTHONDIR", "MPLCONFIGDIR"), own)
         try:
             client.execute(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             nb.metadata.kernelspec = dict(KERNELSPEC)  # whatever an editor has written there

@@ -286,6 +286,45 @@ def test_look_compiles_by_itself():
     assert compile_typst(str(look), ignore_system_fonts=True).startswith(b"%PDF")
 
 
+# ---- other people's settings
+
+PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
+CHATTER = {
+    "an outdated key of matplotlib": (PLOT, {".config/matplotlib/matplotlibrc": "no.key: 1"}, {}),
+    "its file elsewhere": (PLOT, {"rc": "no.key: 1"}, {"MATPLOTLIBRC": "{home}/rc"}),
+    "its backend": (PLOT, {}, {"MPLBACKEND": "Agg"}),
+    "no home": (PLOT, {}, {"HOME": "/dev/null"}),
+    "IPython's start": ("1", {".ipython/profile_default/startup/a.py": "print = None; x = 1"}, {}),
+    "its profile": (
+        "1",
+        {".ipython/profile_default/ipython_config.py": "c.InteractiveShell.xmode = 1"},
+        {},
+    ),
+    "Python's start": ("1", {"a.py": "x = 1"}, {"PYTHONSTARTUP": "{home}/a.py"}),
+    "its warnings": (
+        "import warnings\nwarnings.warn('y', ImportWarning)",
+        {},
+        {"PYTHONWARNINGS": "always"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "files", "settings"), CHATTER.values(), ids=CHATTER)
+def test_settings_of_others_do_not_reach_the_report(source, files, settings, place, tmp_path):
+    place(new_code_cell(source), new_code_cell("assert 'x' not in globals()\nprint(1)"))
+    for name, text in files.items():
+        (tmp_path / "home" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "home" / name).write_text(text)
+    own = {name: value.format(home=tmp_path / "home") for name, value in settings.items()}
+    environment = {**os.environ, "HOME": str(tmp_path / "home"), **own}
+    command = [sys.executable, handin.__file__, tmp_path / "report.ipynb"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    first, second = nbformat.read(tmp_path / "report.ipynb", 4).cells
+    types = [mime for output in first.outputs for mime in output.get("data", [output.get("name")])]
+    assert types == {PLOT: ["image/png", "text/plain"], "1": ["text/plain"]}.get(source, [])
+    assert [output.text for output in second.outputs] == ["1\n"]
+
+
 # ---- printing decides nothing
 
 
@@ -306,6 +345,17 @@ def test_console_that_is_full_or_closed_fails_nothing(streams, tmp_path):
     nbformat.write(notebook("$\\undefined$", new_code_cell("print(1)")), tmp_path / "report.ipynb")
     command = f'"{sys.executable}" "{handin.__file__}" "{tmp_path / "report.ipynb"}" {streams}'
     assert subprocess.run(command, shell=True).returncode == 0
+    assert (tmp_path / "report.pdf").exists()
+
+
+def test_console_that_has_gone_fails_nothing(tmp_path):
+    nbformat.write(notebook("$\\undefined$"), tmp_path / "report.ipynb")
+    command = [sys.executable, handin.__file__, tmp_path / "report.ipynb", "--no-execute"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        process.stdout.close()
+        process.stderr.close()
+        assert process.wait() == 0
     assert (tmp_path / "report.pdf").exists()
 
 
