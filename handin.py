@@ -169,7 +169,8 @@ def typst_source(shown: list[dict], path: Path, folder: Path) -> str:
         content, "typst", reader, options, verify_format=False, sandbox=True
     )
     # formulas in what turned out to be code, because it is indented, are none
-    made = re.sub('<math .*?alttext="(.*?)".*?</math>', lambda found: unescape(found[1]), made)
+    own = r'<math display="\w+" alttext="([&#\d;]+)">.*?</math>'
+    made = re.sub(own, lambda found: unescape(found[1]), made)
     first, _, body = made.partition("\n")
     about = json.loads(first.removeprefix("//"))
     for warning in about["warnings"]:
@@ -217,7 +218,7 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
                 return typst.compile(source.encode(), root=folder, sys_inputs=inputs, **options)
             except typst.TypstError as error:
                 why = error.diagnostic
-                reasons = re.findall(r"error: PDF/UA-1 error: (.*)(?:\n.*:(\d+):\d)?", why)
+                reasons = re.findall(r"error: PDF/UA-1 error: (.*)(?:\n.*<bytes>:(\d+):)?", why)
                 if not reasons:
                     raise
             if options["ignore_system_fonts"] and "could not be displayed" in why:

@@ -36,6 +36,8 @@ end
 -- Return TeX as pandoc knows it, and keep its definitions for the formulas after it.
 local function simplified(tex)
   tex = tex:gsub('\\label%s*%b{}', ''):gsub('(\\begin{%a+})%s*%[[tbc]%]', '%1')
+    :gsub('\\left%s*\\{%s*\\begin{array}%s*%b{}(.-)\\end{array}%s*\\right%s*%.',
+      '\\begin{cases}%1\\end{cases}')
     :gsub('\\def%s*(\\%a+)%s*#1', '\\newcommand{%1}[1]'):gsub('\\def%s*(\\%a+)', '\\newcommand{%1}')
     :gsub('{%s*\\(%a+)%f[%A]', function(font) return FONTS[font] and '\\math' .. font .. '{' end)
     :gsub('\\(%a+)%s*{', function(font) return FONTS[font] and '\\math' .. font .. '{' end)

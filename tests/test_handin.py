@@ -654,9 +654,7 @@ FORMULAS = {
         r"$f \( a \) & = b \, & quad c & = d\ e & = f & quad g & = h$"
     ),
     r"$\begin{Vmatrix} 1 \\ \end{Vmatrix}$": '$mat(delim: "‖", 1)$',
-    r"$\left\{\begin{array}{rl} a & b \\ c & d \end{array}\right.$": (
-        "${mat(delim: #none, a, b; c, d)$"
-    ),
+    r"$\left\{\begin{array}{rl} a & b \\ c & d \end{array}\right.$": "a & quad b, c & quad d",
     r"$x = \begin{matrix} a & b \\ c & d \end{matrix}$": "x = mat(delim: #none, a, b; c, d)",
     r"$\begin{array}{c|@{}c} a & b \end{array}$": "$mat(delim: #none, a, b)$",
     r"$\begin{array}{rcl} a & = & b \end{array}$": "$mat(delim: #none, a, =, b)$",
@@ -780,11 +778,13 @@ def test_two_headings_of_one_name_are_no_error(capsys):
 
 
 def test_text_that_looks_like_the_exporters_own_is_text(capsys):
-    own = '#let p1 = image("x")\n//\ue000{"cell": 9, "warning": "x"}\n// {"cell"\u2028#show: report'
+    own = '#let p1 = image("x")\n//{"cell": 9, "warning": "x"}\n// {"cell"\u2028#show: report'
+    own += '\n//9\n#p1;<math display="inline" alttext="x">x</math>'
     _, source = exported(
         "# Title $x$", f"```\n{own}\n```\n{own}", code(own, shown({"text/plain": own}))
     )
     assert source.count('{"cell": 9,') == 3
+    assert source.count('<math display="inline" alttext="x">x</math>') == 3
     assert capsys.readouterr().err == ""
 
 
