@@ -61,7 +61,7 @@ SPECIAL = re.compile(
 )
 UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")  # moves a cursor, or ends a line
 # variables that set up Python and its tools for other work, but those that say where packages are
-FOREIGN = re.compile(r"(?!PYTHON(PATH|HOME)$)(PYTHON|IPYTHON|JUPYTER|MPL|MATPLOTLIB|TQDM)")
+FOREIGN = re.compile(r"(?!PYTHON(PATH|HOME|USERBASE|NOUSERSITE)$)I?(PYTHON|JUPYTER|MPL|MATPLOTLIB)")
 ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room for it"),
     **dict.fromkeys((errno.EACCES, errno.EPERM), "close it where it is open, and allow writing"),
@@ -126,7 +126,8 @@ def output_part(output: NotebookNode, cell: int) -> tuple[str, str]:
         for other in sorted(data.keys() - {mime}):
             warn(cell, f"{other} output cannot be set, {mime} is shown")
     if mime in IMAGES:
-        about = {**output.metadata, **output.metadata.get(mime, {})}
+        about = output.get("metadata", {})
+        about = {**about, **about.get(mime, {})}
         alt, width = (escape(str(about.get(name, ""))) for name in ("alt", "width"))
         source = address(mime, data[mime])
         return "html", f'<figure><img src="{source}" alt="{alt}" width="{width}"></figure>'

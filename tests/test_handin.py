@@ -698,9 +698,9 @@ def test_all_these_formulas_are_set_and_spoken(capfd):
         (r"\hat{y}_{k'}", b"y hat sub k prime"),
         (
             r"\begin{cases} 1 & z > 0 \\ 0 & z < 0 \end{cases}",
-            b"1 z is greater than 0 ; 0 z is less than 0 ; end",
+            b"cases 1 z is greater than 0 ; 0 z is less than 0 ; end",
         ),
-        (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", b"1 2 ; 3 4 ; end"),
+        (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", b"matrix 1 2 ; 3 4 ; end"),
         (r"\boxed{w := w - 1}", b"w becomes w minus 1"),
     ],
 )
