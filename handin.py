@@ -253,6 +253,8 @@ def execute(nb: NotebookNode, directory: Path) -> None:
     Raises:
         RuntimeError: a cell failed; shows its number, source and error.
     """
+    import matplotlib.font_manager  # what it says of its first start, it says here
+
     terminal = sys.stderr is not None and sys.stderr.isatty()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own,
@@ -271,7 +273,9 @@ def execute(nb: NotebookNode, directory: Path) -> None:
         specs = KernelSpecManager(kernel_dirs=[])
         client.km = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
         env = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
-        env |= dict.fromkeys(("IPYTHONDIR", "MPLCONFIGDIR"), own)
+        (Path(own) / "matplotlibrc").touch()
+        fonts = matplotlib.get_cachedir()  # which take long to find; a new one if there is no home
+        env |= {"IPYTHONDIR": own, "MATPLOTLIBRC": own, "MPLCONFIGDIR": fonts}
         try:
             client.execute(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             nb.metadata.kernelspec = dict(KERNELSPEC)  # whatever an editor has written there
