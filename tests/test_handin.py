@@ -456,6 +456,22 @@ def test_write_that_fails_touches_no_file_and_gets_its_own_advice(
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO])
+def test_disk_that_allows_nothing_at_all_is_named(number, place, tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(number, "Some reason")
+
+    before = place("# Title")
+    nb = handin.read(tmp_path / "report.ipynb")
+    monkeypatch.setattr(handin, "read", lambda _: nb)
+    for call in ("open", "unlink", "replace"):
+        monkeypatch.setattr(handin.Path, call, fail)
+    assert run(tmp_path) == 1
+    monkeypatch.undo()
+    assert "report.pdf cannot be written (Some reason)" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
 @pytest.mark.parametrize("old", [True, False])
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Open"), KeyboardInterrupt()])
 def test_second_file_that_is_not_moved_takes_the_first_back(
