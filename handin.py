@@ -11,6 +11,7 @@ import copy
 import errno
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -255,6 +256,7 @@ def execute(nb: NotebookNode, directory: Path) -> None:
     """
     import matplotlib.font_manager  # what it says of its first start, it says here
 
+    logging.getLogger("asyncio").disabled = True  # an interrupt leaves tasks of nbclient behind
     terminal = sys.stderr is not None and sys.stderr.isatty()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own,

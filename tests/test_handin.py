@@ -718,6 +718,7 @@ def test_all_these_formulas_are_set_and_spoken(capfd):
         ),
         (r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}", b"matrix 1 2 ; 3 4 ; end"),
         (r"\boxed{w := w - 1}", b"w becomes w minus 1"),
+        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", b"a equals b ; c equals d"),
     ],
 )
 def test_formula_is_read_aloud_in_words(tex, spoken):
@@ -739,6 +740,20 @@ def test_mathematics_of_html_output_is_that_of_a_browser():
     html = "<p>$a &lt; b$ costs \\$5 <code>$d$</code></p>"
     source = typst(code("1", shown({"text/html": html})))
     assert r"formula($a < b$) costs \$5 `$d$`" in source
+
+
+def test_language_of_code_in_markdown_stays():
+    assert "```sh\nls $HOME\n```" in typst("```sh\nls $HOME\n```")
+
+
+def test_definition_alone_shows_nothing():
+    assert "formula(" not in typst("$\\newcommand{\\v}{x}$ $$\\def\\R{x}$$")
+
+
+def test_caption_of_a_figure_stays():
+    picture = f'<img src="data:image/png;base64,{PNG}" alt="a cat">'
+    source = typst(f"<figure>{picture}<figcaption>A cat</figcaption></figure>")
+    assert re.search(r"caption: \[\s*A cat", source)
 
 
 def test_footnotes_of_two_cells_stay_apart():
@@ -865,6 +880,7 @@ def test_output_falls_back_to_its_plain_text_by_name(capsys):
 
 def test_pictures_that_are_not_there_or_cannot_be_decoded_are_named_and_their_text_shown(capsys):
     places = "https://example.com/a.png", "none.png", "data:image/png,x", "attachment:no", "."
+    places += "a%00b.png", "data:image/png;base64,x"
     figure = code("1", shown({"image/svg+xml": "<no"}, alt="a plot"))
     pdf, source = exported("# Title", *(f"![a cat]({place})" for place in places), figure)
     errors = capsys.readouterr().err
