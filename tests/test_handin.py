@@ -292,6 +292,7 @@ PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2]);"
 CHATTER = {
     "an outdated key of matplotlib": (PLOT, {".config/matplotlib/matplotlibrc": "no.key: 1"}, {}),
     "its file elsewhere": (PLOT, {"rc": "no.key: 1"}, {"MATPLOTLIBRC": "{home}/rc"}),
+    "its folder": (PLOT, {"mpl/matplotlibrc": "no.key: 1"}, {"MPLCONFIGDIR": "{home}/mpl"}),
     "its backend": (PLOT, {}, {"MPLBACKEND": "Agg"}),
     "no home": (PLOT, {}, {"HOME": "/dev/null"}),
     "IPython's start": ("1", {".ipython/profile_default/startup/a.py": "print = None; x = 1"}, {}),
