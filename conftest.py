@@ -73,7 +73,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
     """Collect the file's own test, its cells, which are compared even if asked lax, and more."""
     self.compare_outputs = True
-    cells = list(nbval_collect(self))
+    try:
+        cells = list(nbval_collect(self))
+    except ValueError as error:  # of the decoder, of JSON
+        raise self.CollectError(
+            f"{self.path} is no notebook in UTF-8 without a byte order mark ({error!s:.60}): "
+            f"`handin.py {self.path.name}` stores it so"
+        ) from error
     items: list[pytest.Item] = [*cells]
     if IS_SOLUTION:  # what its rules forbid is a student's own affair
         items.insert(0, NotebookFile.from_parent(self, name="file"))

@@ -204,3 +204,17 @@ def test_the_project_s_own_files_are_found_before_others_of_their_names(counting
         (tmp_path / name).write_text(text)
     found = outcomes(counting, "--nbval", PYTHONPATH=str(tmp_path))
     assert found == (NOTEBOOK + 2 + len(ROWS), [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_notebook_that_cannot_be_read_is_named(encoding, counting):
+    text = (counting / "other.ipynb").read_text("utf-8")
+    (counting / "stored.ipynb").write_text(text, encoding)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", "--nbval"]
+    run = subprocess.run(
+        [*command, "stored.ipynb"], cwd=counting, capture_output=True, text=True, check=False
+    )
+    (counting / "stored.ipynb").unlink()
+    assert run.returncode == 1
+    assert "stored.ipynb is no notebook in UTF-8 without a byte order mark (" in run.stdout
+    assert "`handin.py stored.ipynb` stores it so" in run.stdout
