@@ -7,6 +7,7 @@ sheet in course/.
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args.append(str(NOTEBOOK))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a process of pytest-xdist that `pytest_configure` has seen to its cells."""
+    node.workerinput["mainargv"] = [*node.workerinput["mainargv"], "--dist=loadfile"]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the cells of a notebook together and in their order, whatever plugins have made of it.
@@ -73,6 +80,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
     """Collect the file's own test, its cells, which are compared even if asked lax, and more."""
     self.compare_outputs = True
+    started = getattr(self.config, "workerinput", {"mainargv": ["loadfile"]})["mainargv"]
+    if not re.search("loadfile|loadscope", " ".join(started)):
+        raise self.CollectError(
+            f"pytest -n would part the cells of {self.path.name}, which share a kernel, since it "
+            f"was started outside {ROOT}: start it there, or add --dist=loadfile"
+        )
     try:
         cells = list(nbval_collect(self))
     except ValueError as error:  # of the decoder, of JSON

@@ -198,6 +198,14 @@ def test_a_folder_above_will_do(options, counting):
     assert found == (NOTEBOOK + 2 + OTHER + len(ROWS), [])
 
 
+def test_cells_that_would_be_parted_are_an_error_that_says_what_to_do(counting):
+    pytest_above = [sys.executable, "-m", "pytest", "--nbval", "-n2", "-k", "Cell"]
+    run = subprocess.run(pytest_above, cwd=counting.parent, capture_output=True, check=False)
+    assert run.returncode == 1
+    assert b"would part the cells of other.ipynb, which share a kernel" in run.stdout
+    assert f"outside {counting}: start it there, or add --dist=loadfile".encode() in run.stdout
+
+
 def test_the_project_s_own_files_are_found_before_others_of_their_names(counting, tmp_path):
     for name, text in FOREIGN.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
