@@ -136,13 +136,13 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
     texts = labels([of_one[0].experiment for of_one in chosen.values()])
     with style.context(STYLE):
         if len(chosen) == 1:
-            figure, axes = new_figure(7, 2.6, columns=2)
+            figure, axes = new_figure(7, 2.4, columns=2)
             for ax, measure in zip(axes[0], ("loss", "error"), strict=True):
                 for of_one in chosen.values():
                     plot_band(ax, of_one, f"train_{measure}", 0, "training")
                     plot_band(ax, of_one, f"val_{measure}", 1, "validation")
         else:
-            figure, axes = new_figure(7, 4.2, rows=2, columns=2, sharex=True)
+            figure, axes = new_figure(7, 3.7, rows=2, columns=2, sharex=True)
             for row, measure in zip(axes, ("loss", "error"), strict=True):
                 for ax, split in zip(row, ("train", "val"), strict=True):
                     for place, (name, of_one) in enumerate(chosen.items()):
@@ -165,7 +165,7 @@ def plot_activations(activations: Sequence[Activation]) -> Figure:
     require_few([f.name for f in activations])
     z = np.linspace(-4, 4, 161)
     with style.context(STYLE):
-        figure, axes = new_figure(7, 2.6, columns=2)
+        figure, axes = new_figure(7, 2.4, columns=2)
         for (color, dash), f in zip(LINES, activations, strict=False):
             a = f.function(z)
             axes[0, 0].plot(z, np.round(a, 6), c=color, ls=dash, label=f.name)
@@ -190,7 +190,7 @@ def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure
     shades = dict(zip(moments, np.linspace(0.72, 0, len(moments)), strict=True))
     marks = dict(zip(moments, MARKS, strict=False))
     with style.context(STYLE):
-        height = 1.5 * len(rows) + 0.6
+        height = 1.35 * len(rows) + 0.6
         figure, axes = new_figure(7, height, len(rows), len(networks), sharex=True, sharey="row")
         for line, (statistic, columns) in zip(axes, rows.items(), strict=True):
             for ax, panel in zip(line, columns.values(), strict=True):
@@ -223,7 +223,7 @@ def plot_against(
         ylabel: what the values are.
     """
     with style.context(STYLE):
-        figure, axes = new_figure(7, 2.7, columns=len(panels), sharey=True)
+        figure, axes = new_figure(7, 2.3, columns=len(panels), sharey=True)
         for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
             require_few(lines)
             for (color, dash), mark, (name, points) in zip(

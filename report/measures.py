@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-from task2 import VALIDATIONS_PER_EPOCH, Experiment, Run, evaluate
+from task2 import Experiment, Run, evaluate
 from task2a import Activation, Array, Weights, backward, count_parameters, forward
 from task4 import loss_along, saturation
-from utils import small_matrices
+from utils import small_matrices, snap
 
 Measures = dict[str, dict[str, npt.NDArray]]  # values [seeds] by experiment and measure
 
@@ -90,19 +90,34 @@ def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[
     }
 
 
+def of_every_run(
+    runs: Mapping[str, Sequence[Run]], function: Callable[..., object], *data: Array
+) -> dict[str, list]:
+    """Return function(run, *data) of all runs by experiment, computed side by side."""
+    asked = [(name, run) for name, of_one in runs.items() for run in of_one]
+    with small_matrices():  # a run a thread: NumPy lets others compute meanwhile
+        found = Parallel(-1, prefer="threads")(delayed(function)(run, *data) for _, run in asked)
+    gathered: dict[str, list] = {name: [] for name in runs}
+    for (name, _), value in zip(asked, found, strict=True):
+        gathered[name].append(value)
+    return gathered
+
+
 def measure_all(
     runs: Mapping[str, Sequence[Run]], X_train: Array, Y_train: Array, X_val: Array
 ) -> Measures:
     """Return `measures_of` all runs, as arrays over the seeds by experiment and measure."""
-    with small_matrices():  # a run a thread: NumPy lets others compute meanwhile
-        look = Parallel(-1, prefer="threads")
-        of_all = look(
-            delayed(measures_of)(run, X_train, Y_train, X_val)
-            for of_one in runs.values()
-            for run in of_one
-        )
-    found = iter(of_all)
-    return {name: by_measure([next(found) for _ in of_one]) for name, of_one in runs.items()}
+    found = of_every_run(runs, measures_of, X_train, Y_train, X_val)
+    return {name: by_measure(of_one) for name, of_one in found.items()}
+
+
+def accuracies(runs: Mapping[str, Sequence[Run]], X: Array, Y: Array) -> dict[str, npt.NDArray]:
+    """Return the accuracy of every run at its best weights, [seeds] by experiment."""
+
+    def accuracy(run: Run) -> float:
+        return evaluated(X, Y, run.best_weights, run.experiment.activation)[1]
+
+    return {name: np.array(of_one) for name, of_one in of_every_run(runs, accuracy).items()}
 
 
 def by_measure(of_runs: Sequence[Mapping[str, float]]) -> dict[str, npt.NDArray]:
@@ -110,9 +125,18 @@ def by_measure(of_runs: Sequence[Mapping[str, float]]) -> dict[str, npt.NDArray]
     return {name: np.array([of_one[name] for of_one in of_runs]) for name in of_runs[0]}
 
 
-def at_epoch(runs: Sequence[Run], curve: str, epoch: int) -> Array:
-    """Return where a curve, such as `train_loss`, is at the end of an epoch, [runs]."""
-    return np.array([getattr(run, curve)[epoch * VALIDATIONS_PER_EPOCH - 1] for run in runs])
+def rounding_share(X: Array, Y: Array, ws: Weights, activation: Activation) -> Array:
+    """Return how far the grid of a training moves gradients, as a share of their size, [layers].
+
+    Args:
+        X, Y, ws, activation: as for `forward` and `backward`.
+    """
+    on_grid = activation._replace(function=lambda z: snap(activation.function(z)))
+    rounded = [snap(w) for w in ws]
+    exact = backward(Y, forward(X, ws, activation), ws, activation)
+    found = backward(Y, forward(snap(X), rounded, on_grid), rounded, on_grid, snap)
+    norm = np.linalg.norm
+    return np.array([norm(a - b) / norm(b) for a, b in zip(found, exact, strict=True)])
 
 
 def layer_statistics(run: Run, statistic: Callable[..., Array], *data: Array) -> dict[str, Array]:

@@ -9,7 +9,6 @@ and left out. `--epochs N` ends sooner, `--short` takes a few steps of two netwo
 """
 
 import argparse
-import hashlib
 import json
 import os
 import subprocess
@@ -27,7 +26,8 @@ from joblib import Parallel, delayed  # noqa: E402
 from numpy._core import _multiarray_umath as numpy_core  # noqa: E402
 
 import task2  # noqa: E402
-from task2 import TASK_2C, Experiment, Run, train  # noqa: E402
+from report.bits import weights_digest  # noqa: E402
+from task2 import TASK_2C, Experiment, train  # noqa: E402
 from task2a import Array, mean_X, one_hot_encode, pre_process_images, std_X  # noqa: E402
 from task3 import TASK_3A, TASK_3B, TASK_3C  # noqa: E402
 from task4 import TASK_4A, TASK_4B, TASK_4E, TASK_4F, TASK_4F_DEEP, he_normal  # noqa: E402
@@ -84,17 +84,10 @@ def load(short: bool) -> list[Array]:
     return [*data, one_hot_encode(val_labels[:val_size])]
 
 
-def digest(run: Run) -> str:
-    """Return the SHA-256 of the best and the last weights of a run."""
-    return hashlib.sha256(
-        b"".join(w.tobytes() for w in run.best_weights + run.last_weights)
-    ).hexdigest()
-
-
 def digests(experiments: Sequence[Experiment], *, short: bool) -> dict[str, str]:
     """Return each network's digest, trained in this very process, which the settings are for."""
     data = load(short)
-    return {experiment.name: digest(train(experiment, *data, seed=1)) for experiment in experiments}
+    return {e.name: weights_digest([train(e, *data, seed=1)]) for e in experiments}
 
 
 def digests_under(setting: Mapping[str, str], options: Sequence[str]) -> dict[str, str]:
@@ -117,7 +110,7 @@ def best_of(
     """Return the least validation loss of a training and the accuracy there."""
     snap, settled = task2.snap, task2.settled
     if not grid:
-        snap, settled = lambda values, out=None: values, lambda f, z: (values := f(z), values)
+        snap, settled = lambda values: values, lambda f, z: (values := f(z), values)
     with patch.multiple(task2, snap=snap, settled=settled):
         run = train(experiment, *data, seed)
     return run.val_loss[run.best], run.val_accuracy[run.best]

@@ -15,7 +15,7 @@ from report import measures
 from report.answers import measures_table
 from report.measures import (
     TARGET_LOSS,
-    at_epoch,
+    accuracies,
     by_measure,
     confusion,
     crossed,
@@ -27,11 +27,12 @@ from report.measures import (
     measures_of,
     most_confident_mistakes,
     of_crossed,
+    rounding_share,
     scan,
     separation,
     steps_until,
 )
-from task2 import TASK_2C, VALIDATIONS_PER_EPOCH, Experiment, evaluate
+from task2 import TASK_2C, Experiment, evaluate
 from task2a import SIGMOID, backward, forward
 from task3 import IMPROVED_SIGMOID, TASK_3A, TASK_3C, fan_in_normal, momentum
 from task4 import RELU, TASK_4E, gradient_rms
@@ -221,6 +222,15 @@ def test_runs_are_measured_with_one_blas_thread_each(monkeypatch, blas_threads):
     assert set(seen) == {1}
 
 
+def test_accuracies_are_those_of_the_best_weights_and_the_activation_of_every_run():
+    found = accuracies(RUNS, X, Y)
+    assert list(found) == ["b", "a", "c"]
+    for name, runs in RUNS.items():
+        outputs = [forward(X, r.best_weights, r.experiment.activation)[-1] for r in runs]
+        assert found[name].tolist() == [evaluate(Y, of_one)[1] for of_one in outputs]
+    assert len({share for shares in found.values() for share in shares}) > 2
+
+
 def test_measures_are_gathered_by_their_names_and_not_by_their_places():
     found = by_measure([{"loss": 1, "steps": 2}, {"steps": 3, "loss": 4}, {"loss": 5, "steps": 6}])
     assert {name: values.tolist() for name, values in found.items()} == {
@@ -229,13 +239,37 @@ def test_measures_are_gathered_by_their_names_and_not_by_their_places():
     }
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
-@pytest.mark.parametrize("curve", ["train_loss", "train_accuracy", "val_loss", "val_accuracy"])
-def test_a_curve_is_read_at_the_last_validation_of_an_epoch(curve, epoch):
-    runs = [a_run(np.arange(12.0) + seed, seed=seed) for seed in range(3)]
-    expected = [getattr(run, curve)[VALIDATIONS_PER_EPOCH * epoch - 1] for run in runs]
-    assert at_epoch(runs, curve, epoch).tolist() == expected
-    assert len(set(expected)) == 3
+@pytest.fixture
+def few():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(8, 5)), np.eye(3)[rng.integers(0, 3, 8)]
+    return X, Y, [rng.normal(size=shape) for shape in [(5, 4), (4, 4), (4, 3)]]
+
+
+def test_the_grid_moves_gradients_by_little(few):
+    shares = rounding_share(*few, SIGMOID)
+    assert shares.shape == (3,)
+    assert (shares > 1e-8).all()
+    assert (shares < 1e-3).all()
+
+
+def test_errors_below_the_grid_are_a_gradient_that_is_lost(few):
+    X, Y, ws = few
+    small = [ws[0], ws[1], ws[2] * 2.0**-24]
+    first, second, last = rounding_share(X, Y, small, SIGMOID)
+    assert (first, second) == (1, 1)
+    assert last < 0.1
+
+
+@pytest.mark.parametrize("part", ["inputs", "weights", "activations", "errors"])
+def test_the_share_is_of_all_that_is_rounded(few, part, monkeypatch):
+    X, Y, ws = few
+    before = rounding_share(X, Y, ws, SIGMOID)
+    seen = iter(["weights"] * 3 + ["inputs"] + ["activations"] * 2 + ["errors"] * 4)
+    snap = measures.snap
+    monkeypatch.setattr(measures, "snap", lambda v: v if next(seen) == part else snap(v))
+    assert (rounding_share(X, Y, ws, SIGMOID) != before).any()
+    assert not list(seen)
 
 
 @pytest.mark.parametrize("activation", [SIGMOID, RELU], ids=lambda f: f.name)

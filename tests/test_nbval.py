@@ -26,6 +26,7 @@ from IPython.display import display
 from PIL import Image
 
 told = [name for name in os.environ if "PYTEST" in name]
+remembering = os.environ["REMEMBERED_TRAININGS"]
 
 
 def draw():
@@ -61,6 +62,7 @@ CELLS = {
     "update": UPDATE,
     "progress": "progress()",
     "asks": "print(told)",
+    "remembers": "print(remembering)",
     **{name: source for name, (source, _) in REFUSED.items()},
 }
 
@@ -105,7 +107,7 @@ def nbval_report(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "message", ["line 1 is '3\\n', rerun: '2\\n'", "execution count is 77, expected 13"]
+    "message", ["line 1 is '3\\n', rerun: '2\\n'", "execution count is 77, expected 14"]
 )
 def test_nbval_says_what_is_refused(nbval_report, message):
     assert message in nbval_report[1]

@@ -21,7 +21,7 @@ DATA = data()
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Trainings are remembered in here."""
-    monkeypatch.delenv("PYTEST_VERSION")
+    monkeypatch.delenv(remembered.VARIABLE)
     monkeypatch.setattr(remembered, "folder", lambda: tmp_path / "cache" / "trainings")
     return tmp_path / "cache" / "trainings"
 
@@ -249,22 +249,21 @@ def test_a_folder_of_somebody_else_is_not_believed(folder, monkeypatch):
 
 
 def test_pytest_neither_reads_nor_writes(folder, monkeypatch):
-    monkeypatch.setenv("PYTEST_VERSION", "9")
-    trained()
-    assert not folder.exists()
-    monkeypatch.delenv("PYTEST_VERSION")
-    trained()
-    monkeypatch.setenv("PYTEST_VERSION", "9")
-    assert trained()[1] == 4
+    trained([SMALL], [1])
+    monkeypatch.undo()
+    monkeypatch.setattr(remembered, "folder", lambda: folder)
+    assert os.environ[remembered.VARIABLE] == "leave"
+    assert trained([SMALL], [1, 2])[1] == 2
+    assert len(list(folder.iterdir())) == 1
 
 
-def test_fresh_trainings_replace_what_is_remembered(folder, monkeypatch):
+def test_renewed_trainings_replace_what_is_remembered(folder, monkeypatch):
     trained([SMALL], [1])
     (mine,) = folder.iterdir()
     mine.write_bytes(b"")
-    monkeypatch.setenv(remembered.FRESH, "1")
+    monkeypatch.setenv(remembered.VARIABLE, "renew")
     assert [trained([SMALL], [1])[1] for _ in range(2)] == [1, 1]
-    monkeypatch.delenv(remembered.FRESH)
+    monkeypatch.delenv(remembered.VARIABLE)
     assert trained([SMALL], [1])[1] == 0
 
 
@@ -325,7 +324,7 @@ print(*places([(e, 1) for e in experiments], [np.zeros(3)], [0]), sep="\\n")
 def test_another_kernel_finds_the_trainings_of_a_notebook(tmp_path):
     script = tmp_path / "places.ipy"
     script.write_text(PLACES)
-    env = {name: value for name, value in os.environ.items() if name != "PYTEST_VERSION"}
+    env = {name: value for name, value in os.environ.items() if name != remembered.VARIABLE}
     command = [sys.executable, "-m", "IPython", "--no-banner", str(script)]
     env |= {"IPYTHONDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
     shown = [
