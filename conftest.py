@@ -7,6 +7,7 @@ sheet in course/.
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args.append(str(NOTEBOOK))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: object) -> None:
+    """Tell a process of pytest-xdist that `pytest_configure` has seen to its cells."""
+    node.workerinput["mainargv"] = [*node.workerinput["mainargv"], "--dist=loadfile"]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the cells of a notebook together and in their order, whatever plugins have made of it.
@@ -74,7 +81,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def collect(self: IPyNbFile) -> Iterator[pytest.Item]:
     """Collect the file's own test, its cells, which are compared even if asked lax, and more."""
     self.compare_outputs = True
-    cells = list(nbval_collect(self))
+    started = getattr(self.config, "workerinput", {"mainargv": ["loadfile"]})["mainargv"]
+    if not re.search("loadfile|loadscope", " ".join(started)):
+        raise self.CollectError(
+            f"pytest -n would part the cells of {self.path.name}, which share a kernel, since it "
+            f"was started outside {ROOT}: start it there, or add --dist=loadfile"
+        )
+    try:
+        cells = list(nbval_collect(self))
+    except ValueError as error:  # of the decoder, of JSON
+        raise self.CollectError(
+            f"{self.path} is no notebook in UTF-8 without a byte order mark ({error!s:.60}): "
+            f"`handin.py {self.path.name}` stores it so"
+        ) from error
     items: list[pytest.Item] = [*cells]
     if IS_SOLUTION:  # what its rules forbid is a student's own affair
         items.insert(0, NotebookFile.from_parent(self, name="file"))

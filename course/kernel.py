@@ -21,13 +21,15 @@ from course import box
 
 MAX_MESSAGE = 8 * box.MB  # bytes that the kernel may send at once
 MAX_OUTPUT = 64 * box.MB  # and in all
+LONGEST = 80  # bytes of the temporary folder: the address of a socket has 107 at most
 
 
 class BoxedKernel(RunningKernel):
     """What nbval expects of a kernel."""
 
     def __init__(self, folder: Path, data: Path, limits: box.Limits = box.NOTEBOOK) -> None:
-        self.sockets = Path(tempfile.mkdtemp(prefix="k"))
+        fits = len(os.fsencode(tempfile.gettempdir())) <= LONGEST
+        self.sockets = Path(tempfile.mkdtemp(prefix="k", dir=None if fits else "/tmp"))
         self.waiting: deque[dict] = deque()
         self.output = 0
         inside = str(self.sockets)

@@ -14,12 +14,16 @@ from PIL import Image
 
 # the chunks of a PNG that encoders write differently, and that change nothing but the pixels
 ENCODED = b"IHDR PLTE tRNS IDAT IEND tEXt zTXt iTXt tIME".split()
+# what Colab, JupyterLab and VS Code write into an output's metadata, and what shows nothing else
+BOOKKEEPING = {"tags": [], "scrolled": False, "needs_background": "light"}
 
 
 def merge_streams(outputs: list) -> list:
-    """Join adjacent texts of one stream, which a kernel splits wherever it likes."""
+    """Join adjacent texts of one stream, which a kernel splits wherever it likes, empty or not."""
     merged = []
     for output in outputs:
+        if "name" in output and not output["text"]:
+            continue
         last = merged[-1] if merged else {}
         if "name" in output and output["name"] == last.get("name"):
             merged[-1] = {**last, "text": last["text"] + output["text"]}
@@ -51,7 +55,7 @@ def describe(output: dict) -> str:
 
 def content_differences(stored: dict, rerun: dict) -> Iterator[str]:
     """Say what differs between two outputs of the same kind and parts."""
-    if stored.get("metadata", {}) != rerun.get("metadata", {}):
+    if seen_metadata(stored) != seen_metadata(rerun):
         yield f"metadata is {stored.get('metadata')}, rerun: {rerun.get('metadata')}"
     if stored.get("text") != rerun.get("text"):
         yield f"text {first_difference(stored['text'], rerun['text'])}"
@@ -61,6 +65,13 @@ def content_differences(stored: dict, rerun: dict) -> Iterator[str]:
                 yield f"{mime} shows another picture"
         elif content != rerun["data"][mime]:
             yield f"{mime} {first_difference(content, rerun['data'][mime])}"
+
+
+def seen_metadata(output: dict) -> dict:
+    """Return an output's metadata without an editor's bookkeeping."""
+    metadata = output.get("metadata", {})
+    known = {name for name, value in BOOKKEEPING.items() if metadata.get(name) == value}
+    return {name: value for name, value in metadata.items() if name not in known}
 
 
 def first_difference(stored: object, rerun: object) -> str:

@@ -22,50 +22,83 @@ import nbformat
 from tests.outputs import describe
 from tests.prose import PARTS_OF_OUTPUTS, STATED, TYPED, markdown_problems, text_problems
 
-# What hides and changes nothing: the bookkeeping of JupyterLab, VS Code, PyCharm, Colab and
-# nbextensions, as {pattern of the value as JSON: paths of metadata}. A kernel's display name is its
-# owner's affair, since grading uses the kernel at hand.
+# What hides and changes nothing: the bookkeeping of JupyterLab, VS Code, PyCharm, Colab, Kaggle,
+# Deepnote, papermill and nbextensions, as {pattern of the value as JSON: paths of metadata}. A
+# kernel's name is its owner's affair, since tests and handin.py use this very Python.
 FLAG, WORD, VERSION = "true|false", r'"[\w/+=-]*"', r'"\d\.\d+\.\w+\+?"'
-TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:?\d\d)"'
+TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:?\d\d)?"'
 WIDGETS = "widgets.application/vnd.jupyter.widget-state+json"
 NOTEBOOK_METADATA = {
-    FLAG: "colab.toc_visible toc-showcode toc-showmarkdowntxt toc-showtags",
-    WORD: "accelerator colab.authorship_tag colab.gpuType interpreter.hash vscode.interpreter.hash",
+    FLAG: "colab.include_colab_link colab.private_outputs colab.toc_visible "
+    "kaggle.isGpuEnabled kaggle.isInternetEnabled kernelspec.metadata.debugger "
+    "microsoft.host.AzureML.notebookHasBeenCompleted toc-showcode toc-showmarkdowntxt toc-showtags "
+    "toc.sideBar toc.skip_h1_title toc.toc_section_display toc.toc_window_display",
+    WORD: "accelerator colab.authorship_tag colab.background_execution colab.gpuType "
+    "colab.machine_shape colab.mount_file_id deepnote_app_layout deepnote_notebook_id "
+    "interpreter.hash kaggle.accelerator kaggle.language kaggle.sourceType kernel_info.name "
+    "microsoft.ms_spell_check.ms_spell_check_language vscode.interpreter.hash",
     VERSION: "language_info.version",
     r"\d": f"orig_nbformat language_info.codemirror_mode.version {WIDGETS}.version_major "
-    f"{WIDGETS}.version_minor",
-    r"\{\}": f"anaconda-cloud colab vscode {WIDGETS}.state",
-    r"\[\]": "colab.collapsed_sections colab.provenance",
-    "false": "hide_input",
-    '"python3"': "kernelspec.name",
-    '".*"': "kernelspec.display_name",
+    f"{WIDGETS}.version_minor toc.base_numbering",
+    r"\d+": "kaggle.dockerImageVersionId",
+    r"\d+(\.\d+)?": "papermill.duration",
+    r"\{\}": f"anaconda-cloud colab colab.default_view colab.views deepnote kernelspec.env "
+    f"kernelspec.metadata microsoft nteract papermill.default_parameters "
+    f"papermill.environment_variables papermill.parameters toc.nav_menu toc.toc_position vscode "
+    f"{WIDGETS}.state",
+    r"\[\]": "colab.collapsed_sections colab.provenance deepnote_execution_queue "
+    "kaggle.dataSources pycharm.stem_cell.source",
+    "false": "hide_input pycharm.stem_cell.metadata.collapsed toc-autonumbering "
+    "toc.number_sections toc.toc_cell",
+    "null": "papermill.exception",
+    TIME: "papermill.end_time papermill.start_time",
+    '".*"': "kernelspec.display_name kernelspec.name",
     '"python"': "kernelspec.language language_info.name language_info.nbconvert_exporter",
-    '"i?python[23]?"': "language_info.codemirror_mode.name language_info.pygments_lexer",
+    '"i?python[23]?"': "language_info.codemirror_mode language_info.codemirror_mode.name "
+    "language_info.pygments_lexer",
     r'"\.py"': "language_info.file_extension",
     '"text/x-python"': "language_info.mimetype",
-    r'"[\w .-]+\.ipynb"': "colab.name",
+    r'"[\w .-]+\.ipynb"': "colab.name papermill.input_path papermill.output_path",
     r'"[\w ]+"': "celltoolbar",
     r'"nteract@[\d.]+"': "nteract.version",
+    r'"\d[\d.]*"': "colab.version papermill.version",
+    r'"ml(\.\w+)+"': "instance_type",
+    '"raw"': "pycharm.stem_cell.cell_type",
+    '"(Table of )?Contents"': "toc.title_cell toc.title_sidebar",
 }
 TEXT_METADATA = {
-    FLAG: "deletable editable pycharm.is_executing trusted",
-    WORD: "colab_type id",
-    "false": "collapsed heading_collapsed hidden hide_input inputHidden outputHidden scrolled "
+    FLAG: "deepnote_to_be_reexecuted deletable editable jupyter.is_executing "
+    "nteract.transient.deleting pycharm.is_executing trusted",
+    WORD: "_cell_guid _uuid cell_id colab_type deepnote_cell_type id nuid source_hash",
+    "false": "collapsed heading_collapsed hidden hide_input inputHidden outputHidden "
     "jp-MarkdownHeadingCollapsed jupyter.outputs_hidden jupyter.source_hidden",
-    r"\{\}": "colab execution executionInfo jupyter pycharm slideshow vscode",
-    r"\[\]": "tags",
-    '"(python|markdown)"': "vscode.languageId",
+    "false|null": "papermill.exception",
+    'false|"auto"': "scrolled",
+    r"\d+": "execution_context_id execution_millis execution_start gather.logged "
+    "lines_to_next_cell",
+    r"\d+(\.\d+)?": "papermill.duration",
+    r"\{\}": "colab execution executionInfo jupyter nteract papermill pycharm slideshow vscode",
+    r"\[\]": "papermill.tags tags",
+    '"(python|markdown)"': "dotnet_interactive.language polyglot_notebook.kernelName "
+    "vscode.languageId",
     '"(-|slide|subslide)?"': "slideshow.slide_type",
     r'"#%%( md)?(\\n)*"': "pycharm.name",
+    TIME: "papermill.end_time papermill.start_time",
+    '"(completed|pending)"': "papermill.status",
+    r'"\d+"': "notebookRunGroups.groupValue",
 }
 CODE_METADATA = {
     **TEXT_METADATA,
     r'\["hide-input"\]|\[\]': "tags",  # the PDF leaves the code out, the notebook keeps it
     TIME: "execution.iopub.execute_input execution.iopub.status.busy execution.iopub.status.idle "
     "execution.shell.execute_reply execution.shell.execute_reply.started "
-    "ExecuteTime.start_time ExecuteTime.end_time",
-    WORD: "colab_type executionInfo.status executionInfo.user.userId id outputId",
+    "ExecuteTime.start_time ExecuteTime.end_time papermill.end_time papermill.start_time",
+    WORD: f"{TEXT_METADATA[WORD]} executionInfo.status executionInfo.user.userId outputId",
     r"-?\d+": "executionInfo.elapsed executionInfo.timestamp executionInfo.user_tz",
+    FLAG: f"{TEXT_METADATA[FLAG]} colab.autoexec.startup colab.background_save init_cell "
+    "run_control.frozen run_control.read_only",
+    r"\d": "colab.autoexec.wait_interval",
+    '"(both|code)"': "cellView",
     '".*"': "executionInfo.user.displayName",
     r"\d{2,}": "colab.height",
     r'"https://localhost:\d+/"': "colab.base_uri",

@@ -200,9 +200,31 @@ def test_a_folder_above_will_do(options, counting):
     assert found == (NOTEBOOK + 2 + OTHER + len(ROWS), [])
 
 
+def test_cells_that_would_be_parted_are_an_error_that_says_what_to_do(counting):
+    pytest_above = [sys.executable, "-m", "pytest", "--nbval", "-n2", "-k", "Cell"]
+    run = subprocess.run(pytest_above, cwd=counting.parent, capture_output=True, check=False)
+    assert run.returncode == 1
+    assert b"would part the cells of other.ipynb, which share a kernel" in run.stdout
+    assert f"outside {counting}: start it there, or add --dist=loadfile".encode() in run.stdout
+
+
 def test_the_project_s_own_files_are_found_before_others_of_their_names(counting, tmp_path):
     for name, text in FOREIGN.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     found = outcomes(counting, "--nbval", PYTHONPATH=str(tmp_path))
     assert found == (NOTEBOOK + 2 + len(ROWS), [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_notebook_that_cannot_be_read_is_named(encoding, counting):
+    text = (counting / "other.ipynb").read_text("utf-8")
+    (counting / "stored.ipynb").write_text(text, encoding)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:hypothesispytest", "--nbval"]
+    run = subprocess.run(
+        [*command, "stored.ipynb"], cwd=counting, capture_output=True, text=True, check=False
+    )
+    (counting / "stored.ipynb").unlink()
+    assert run.returncode == 1
+    assert "stored.ipynb is no notebook in UTF-8 without a byte order mark (" in run.stdout
+    assert "`handin.py stored.ipynb` stores it so" in run.stdout

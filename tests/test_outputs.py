@@ -207,3 +207,21 @@ def test_what_is_no_picture_may_be_the_same():
 )
 def test_message_says_what_differs_and_where(stored, rerun, message):
     assert message in output_differences(stored, rerun)[0]
+
+
+@pytest.mark.parametrize("found", [{"tags": []}, {"scrolled": False, "needs_background": "light"}])
+def test_an_editor_s_bookkeeping_is_no_difference(found):
+    stored = copy.deepcopy(OUTPUTS)
+    for output in stored[FIG:]:
+        output["metadata"].update(found)
+    assert output_differences([stream(""), *stored, stream("", "stderr")], OUTPUTS) == []
+
+
+@pytest.mark.parametrize(
+    "found", [{"tags": ["a"]}, {"scrolled": True}, {"needs_background": "dark"}, {"a": None}]
+)
+def test_what_may_hide_is_no_bookkeeping(found):
+    stored = copy.deepcopy(OUTPUTS)
+    stored[RES]["metadata"].update(found)
+    (problem,) = output_differences(stored, OUTPUTS)
+    assert problem == f"output 3: metadata is {found}, rerun: {{}}"

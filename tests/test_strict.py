@@ -198,7 +198,7 @@ TAMPERINGS = {
     "name of a label": (labelled, "uses wrong, which neither"),
     # metadata
     "collapsed": (metadata(CALL, collapsed=True), "metadata collapsed is true, expected false"),
-    "scrolled": (metadata(CALL, scrolled=True), "metadata scrolled is true, expected false"),
+    "scrolled": (metadata(CALL, scrolled=True), "metadata scrolled is true, expected false|"),
     "outputs hidden": (metadata(CALL, jupyter={"outputs_hidden": True}), "jupyter.outputs_hidden"),
     "source hidden": (metadata(CALL, jupyter={"source_hidden": True}), "jupyter.source_hidden is"),
     "source hidden, nearly": (metadata(CALL, jupyter={"source_hidden": "false"}), "source_hidden"),
@@ -242,7 +242,19 @@ TAMPERINGS = {
     "sections collapsed": (of_notebook(colab={"collapsed_sections": ["a"]}), "collapsed_sections"),
     "paired with a text": (of_notebook(jupytext={"formats": "ipynb,py"}), "metadata jupytext is"),
     "numbered": (of_notebook(**{"toc-autonumbering": True}), "metadata toc-autonumbering is"),
-    "kernel": (of_notebook(kernelspec={"name": "a", "display_name": ""}), 'name is "a", expected'),
+    "kernel": (of_notebook(kernelspec={**NOTEBOOK.metadata.kernelspec, "argv": []}), "argv is"),
+    "language of the kernel": (
+        of_notebook(kernelspec={**NOTEBOOK.metadata.kernelspec, "language": "R"}),
+        'kernelspec.language is "R", expected',
+    ),
+    "numbered by an extension": (of_notebook(toc={"number_sections": True}), "number_sections is"),
+    "table of contents": (of_notebook(toc={"title_cell": "97 %"}), "toc.title_cell is"),
+    "file of papermill": (of_notebook(papermill={"input_path": "97 %"}), "input_path is"),
+    "parameters": (of_notebook(papermill={"parameters": {"a": 97}}), "papermill.parameters is"),
+    "code of another language": (
+        metadata(CALL, polyglot_notebook={"kernelName": "html"}),
+        "polyglot_notebook.kernelName is",
+    ),
     "language of all": (of_notebook(language_info={"name": "html"}), "language_info.name is"),
     "lexer": (of_notebook(language_info={"name": "python", "pygments_lexer": "text"}), "lexer is"),
     "version abused": (of_notebook(language_info={"name": "python", "version": "97 %"}), "version"),
@@ -283,6 +295,7 @@ LANGUAGE = {
     "pygments_lexer": "ipython3",
 }
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+LITE = {"name": "python", "codemirror_mode": "python", "version": "3.13.1"}
 OF_EDITORS = [
     {},
     {"kernelspec": PYTHON, "language_info": {**LANGUAGE, "version": "3.11.7"}},
@@ -297,7 +310,32 @@ OF_EDITORS = [
     {"nteract": {"version": "nteract@0.15.0"}, "vscode": {}, "colab": {}},
     {"interpreter": {"hash": "31f2aee4e71d21fb"}},
     {"language_info": {**LANGUAGE, "version": "3.14.0rc2"}},
+    {"toc-autonumbering": False, "kernelspec": {"name": "python3", "display_name": "a", "env": {}}},
+    {
+        "toc": {
+            **{"base_numbering": 1, "nav_menu": {}, "number_sections": False, "sideBar": True},
+            **{"skip_h1_title": False, "title_cell": "Table of Contents", "toc_cell": False},
+            **{"title_sidebar": "Contents", "toc_position": {}, "toc_window_display": False},
+        }
+    },
+    # VS Code, conda, JupyterLite
+    {"kernelspec": {"name": ".venv", "display_name": ".venv (3.13.0)", "language": "python"}},
+    {"kernelspec": {"name": "conda-env-py 3.12-py", "display_name": "Python [conda env:a b]"}},
+    {"kernelspec": {"name": "python", "display_name": "Python (Pyodide)"}, "language_info": LITE},
+    # Kaggle, Deepnote, Azure, SageMaker, papermill
+    {"kaggle": {"accelerator": "none", "dataSources": [], "isGpuEnabled": False}},
+    {"kaggle": {"dockerImageVersionId": 30787, "language": "python", "sourceType": "notebook"}},
+    {"deepnote": {}, "deepnote_notebook_id": "c2b2-1", "deepnote_execution_queue": []},
+    {"kernel_info": {"name": "python3"}, "instance_type": "ml.t3.medium"},
+    {"microsoft": {"host": {"AzureML": {"notebookHasBeenCompleted": True}}}},
+    {"papermill": {"duration": 3.25, "exception": None, "input_path": "a.ipynb", "version": "2.6"}},
+    {"papermill": {"end_time": "2026-01-31T12:00:00.123456", "parameters": {}}},
     # PyCharm
+    {
+        "pycharm": {
+            "stem_cell": {"cell_type": "raw", "source": [], "metadata": {"collapsed": False}}
+        }
+    },
     {"language_info": {**LANGUAGE, "version": "2.7.6", "pygments_lexer": "ipython2"}},
     {"kernelspec": {"name": "python3", "display_name": "Python (blåbær)", "language": "python"}},
     {"kernelspec": {"name": "python3", "display_name": ""}, "language_info": {"name": "python"}},
@@ -305,6 +343,8 @@ OF_EDITORS = [
     {"colab": {"provenance": [], "toc_visible": True, "name": "assignment2.ipynb"}},
     {"colab": {"authorship_tag": "ABX9TyN+a/b", "gpuType": "T4", "collapsed_sections": []}},
     {"accelerator": "GPU"},
+    {"colab": {"include_colab_link": True, "private_outputs": True, "machine_shape": "hm"}},
+    {"colab": {"version": "0.3.2", "views": {}, "default_view": {}, "provenance": []}},
 ]
 TIME = "2026-01-31T12:00:00"
 OF_EDITED_CELLS = [
@@ -324,7 +364,18 @@ OF_EDITED_CELLS = [
     {"execution": {}, "executionInfo": {}, "colab": {}, "slideshow": {}},
     {"inputHidden": False, "outputHidden": False},
     {"ExecuteTime": {"start_time": f"{TIME}.1Z", "end_time": f"{TIME}.123456500Z"}},
+    {"dotnet_interactive": {"language": "python"}, "polyglot_notebook": {"kernelName": "python"}},
+    {"notebookRunGroups": {"groupValue": "1"}, "scrolled": "auto", "jupyter": {}},
+    # Kaggle, Deepnote, Azure, papermill, nbextensions, Jupytext
+    {"_cell_guid": "b1076dfc-b9ad", "_uuid": "8f2839f25d086af7", "trusted": False},
+    {"cell_id": "a1b2", "deepnote_cell_type": "code", "deepnote_to_be_reexecuted": False},
+    {"source_hash": "9ac", "execution_start": 1700000000000, "execution_millis": 12},
+    {"gather": {"logged": 1700000000000}, "nteract": {"transient": {"deleting": False}}},
+    {"papermill": {"duration": 0.01, "exception": False, "start_time": TIME, "tags": []}},
+    {"papermill": {"status": "completed", "exception": None}, "lines_to_next_cell": 2},
+    {"init_cell": True, "run_control": {"frozen": False, "read_only": False}},
     # Colab
+    {"cellView": "both", "colab": {"autoexec": {"startup": False, "wait_interval": 0}}},
     {"id": "x-Y_1", "outputId": "ab-12", "colab_type": "code"},
     {"colab": {"base_uri": "https://localhost:8080/", "height": 34}},
     {

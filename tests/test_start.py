@@ -1,0 +1,153 @@
+"""The first command: it tells a Python that will not do, and every package has its version."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import start
+from tests import lock
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXTS = {
+    name: (ROOT / name).read_text("utf-8")
+    for name in ("README.md", "course/student.md", "pyproject.toml", "start.py")
+}
+LINUX = "linux-x86_64"
+
+
+def told(version=(3, 12), implementation="CPython", system=LINUX):
+    return start.problem(version, implementation, system, TEXTS["pyproject.toml"])
+
+
+@pytest.mark.parametrize("python", lock.pythons())
+@pytest.mark.parametrize(
+    "system", [LINUX, "linux-aarch64", "macosx-11.0-arm64", "macosx-10.15-x86_64", "win-amd64"]
+)
+def test_a_python_that_will_do_is_not_spoken_of(python, system):
+    assert told(tuple(map(int, python.split("."))), system=system) == ""
+
+
+@pytest.mark.parametrize("version", [(2, 7), (3, 6), (3, 10), (3, 15), (4, 0)])
+def test_a_python_that_is_too_old_or_too_new_is_told_which_will_do(version):
+    words = f"this Python is CPython {version[0]}.{version[1]} for linux-x86_64, expected CPython "
+    assert told(version).startswith(f"{words}3.11 to 3.14: install one of them and start with it")
+
+
+@pytest.mark.parametrize("name", ["PyPy", "free-threaded CPython"])
+def test_another_python_is_told_which_will_do(name):
+    assert told(implementation=name).startswith(f"this Python is {name} 3.12 for linux-x86_64, exp")
+
+
+@pytest.mark.parametrize("system", ["win-arm64", "win32", "linux-riscv64", "linux-i686"])
+def test_another_system_is_told_which_will_do(system):
+    assert f"for {system}, expected one for Linux x86-64, Linux arm64, mac" in told(system=system)
+
+
+@pytest.mark.parametrize(
+    ("version", "arguments", "words"),
+    [((3, 15, 0), ["handin.py"], "CPython 3.15"), ((3, 12, 0), [], "nothing to run, expected han")],
+)
+def test_nothing_is_begun_then(version, arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(start.sys, "version_info", version)
+    monkeypatch.setattr(start.subprocess, "run", None)
+    assert start.main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", [(3, 6), (3, 8)])
+def test_old_pythons_can_read_it(version):
+    ast.parse(TEXTS["start.py"], feature_version=version)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder that needs no packages."""
+    folder = tmp_path_factory.mktemp("a folder")
+    for name in ("start.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "requirements.txt").write_text("")
+    return folder
+
+
+def started(folder, code):
+    command = [sys.executable, folder / "start.py", "-c", code]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+
+
+def test_what_is_asked_for_runs_in_the_folder_s_own_environment(small):
+    done = started(small, "import os, sys; print(sys.prefix, os.getcwd()); sys.exit(5)")
+    assert (done.returncode, done.stdout) == (5, f"{small / '.venv'} {small}\n")
+
+
+def test_what_cannot_be_installed_ends_it(small):
+    (small / "requirements.txt").write_text("./nowhere\n")
+    done = started(small, "print('begun')")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pip install -q --disable-pip-version-check -r requirements.txt failed" in done.stderr
+
+
+# ---- what it installs, and what is said of it
+
+
+def pins(name):
+    """Return what a file requires, without comments and options."""
+    lines = (ROOT / name).read_text("utf-8").splitlines()
+    return [Requirement(line) for line in lines if re.match(r"\w", line)]
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_package_is_locked_and_as_required():
+    locked = {(pin.name, str(pin.specifier)) for pin in pins("constraints.txt")}
+    required = {(pin.name, str(pin.specifier)) for pin in pins("requirements.txt")}
+    assert len(required) > 20
+    assert required <= locked
+    assert all(re.fullmatch(r"==[\w.]+", specifier) for _, specifier in locked)
+
+
+def test_what_a_package_needs_is_locked_too():
+    locked = {pin.name for pin in pins("constraints.txt")}
+    needed = [(pin.name, frozenset(pin.extras)) for pin in pins("requirements.txt")]
+    for name, extras in needed:
+        for other in map(Requirement, requires(name) or ()):
+            wanted = [{"extra": extra} for extra in extras or {""}]
+            if other.marker is None or any(map(other.marker.evaluate, wanted)):
+                one = canonical(other.name), frozenset(other.extras)
+                needed += [one] if one not in needed else []
+    assert len(needed) > 80
+    assert {name for name, _ in needed} - locked == set()
+
+
+def test_requirements_are_installed_as_locked():
+    assert "\n-c constraints.txt\n" in (ROOT / "requirements.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["README.md", "course/student.md"])
+def test_pythons_are_those_of_pyproject(name):
+    first, *_, last = lock.pythons()
+    assert re.findall(r"Python (3\.\d+) to (3\.\d+)", TEXTS[name]) == [(first, last)]
+
+
+def test_systems_are_those_that_are_checked():
+    assert lock.SYSTEMS.keys() <= {words.partition(",")[0] for words in start.SYSTEMS.values()}
+    assert (
+        len(lock.tomllib.loads(TEXTS["pyproject.toml"])["tool"]["uv"]["required-environments"]) == 5
+    )
+
+
+@pytest.mark.parametrize("name", ["README.md", "course/student.md"])
+def test_commands_are_such_as_every_shell_takes(name):
+    blocks = re.findall(r"(?ms)^```(?:sh|bat)\n(.+?)^```", TEXTS[name])
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) >= 3
+    for command in commands:
+        assert re.fullmatch(r"[\w./=-]+( [\w./=-]+)*", command)
