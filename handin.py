@@ -39,6 +39,8 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from report import trainings_folder
+
 # the wheel's pandoc, not a newer one of the system that writes for another Typst
 os.environ.setdefault("PYPANDOC_PANDOC", str(Path(pypandoc.__file__).with_name("files") / "pandoc"))
 
@@ -248,8 +250,13 @@ def read(path: Path) -> tuple[NotebookNode, bytes]:
         raise ValueError(f"{found}, expected .ipynb in UTF-8") from error
 
 
-def execute(nb: NotebookNode, directory: Path) -> None:
+def execute(nb: NotebookNode, directory: Path, *, fresh: bool = False) -> None:
     """Run all cells in a fresh kernel of this Python, in place, with a bar in a terminal.
+
+    Args:
+        nb: the notebook.
+        directory: where.
+        fresh: whether to repeat trainings that are remembered.
 
     Raises:
         RuntimeError: a cell failed; shows its number, source and error.
@@ -278,6 +285,7 @@ def execute(nb: NotebookNode, directory: Path) -> None:
         (Path(own) / "matplotlibrc").touch()
         fonts = matplotlib.get_cachedir()  # which take long to find; a new one if there is no home
         env |= {"IPYTHONDIR": own, "MATPLOTLIBRC": own, "MPLCONFIGDIR": fonts}
+        env |= {"REMEMBERED_TRAININGS": "renew"} if fresh else {}
         try:
             client.execute(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             nb.metadata.kernelspec = dict(KERNELSPEC)  # whatever an editor has written there
@@ -285,6 +293,11 @@ def execute(nb: NotebookNode, directory: Path) -> None:
         except (CellExecutionError, DeadKernelError, AssertionError) as error:
             what = f"cell {len(started)} of {len(nb.cells)} failed, nothing was written"
             raise RuntimeError(f"{what}. {strip_ansi(str(error)) or 'Interrupted'}") from error
+
+
+def last_used(folder: Path) -> dict[Path, int]:
+    """Return when each file of a folder was last used, in nanoseconds."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*.npz")}
 
 
 def archive(notebook: Path, content: bytes) -> bytes:
@@ -366,7 +379,12 @@ def hand_in(args: argparse.Namespace) -> list[Path]:
     targets = [pdf, pdf.with_suffix(".zip"), *([notebook] if args.run else [])]
     replace_all(dict.fromkeys(targets, b""), rehearse=True)
     if args.run:
-        execute(nb, notebook.parent)
+        before = last_used(trainings_folder())
+        execute(nb, notebook.parent, fresh=args.fresh)
+        used = {path for path, when in last_used(trainings_folder()).items() - before.items()}
+        remembered = 0 if args.fresh else len(used & before.keys())
+        if used:
+            say(f"{remembered} of {len(used)} trainings were remembered, in {trainings_folder()}")
         content = (nbformat.writes(nb) + "\n").encode()
     named = [author.name for author in nb.metadata.get("authors", []) if "name" in author]
     authors = args.author or named or ([] if args.id else ["Anonymous"])
@@ -390,6 +408,7 @@ def main(argv: list[str] | None = None) -> int:
     option("--author", action="append", help="repeatable; default: metadata, or Anonymous")
     option("--id", default="", help="who hands in, as the course names them; part of the names")
     option("--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="default: none")
+    option("--fresh", action="store_true", help="repeat trainings, even if they are remembered")
     option("--no-execute", dest="run", action="store_false", help="export what is stored")
     option("--no-code", dest="code", action="store_false", help="leave the code out of the PDF")
     try:

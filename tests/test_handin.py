@@ -159,6 +159,32 @@ def test_two_runs_give_the_same_bytes(handed_in, tmp_path):
     assert content(tmp_path) == content(handed_in)
 
 
+@pytest.mark.parametrize(
+    ("options", "said", "variable"), [([], "1 of 2", None), (["--fresh"], "0 of 2", "renew")]
+)
+def test_trainings_that_were_remembered_are_counted(
+    options, said, variable, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "trainings"
+    folder.mkdir()
+    for name in ("used.npz", "other.npz"):
+        (folder / name).touch()
+        os.utime(folder / name, (9, 9))
+    monkeypatch.setattr(handin, "trainings_folder", lambda: folder)
+    monkeypatch.delenv("REMEMBERED_TRAININGS")
+    source = f"""import os, pathlib
+    for name in ("used.npz", "new.npz"):
+        (pathlib.Path({str(folder)!r}) / name).touch()
+    print(os.environ.get("REMEMBERED_TRAININGS"))"""
+    nbformat.write(notebook(code(source.replace("\n    ", "\n"))), tmp_path / "report.ipynb")
+    assert handin.main([str(tmp_path / "report.ipynb"), *options]) == 0
+    assert f"{said} trainings were remembered, in {folder}\n" in capsys.readouterr().out
+    (cell,) = nbformat.read(tmp_path / "report.ipynb", 4).cells
+    assert [output.data["text/plain"] for output in cell.outputs] == [repr(variable)] * bool(
+        variable
+    )
+
+
 def test_no_execute_leaves_the_notebook_alone(tmp_path):
     nbformat.write(REPORT, tmp_path / "report.ipynb")
     os.utime(tmp_path / "report.ipynb", (0, 0))

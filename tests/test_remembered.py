@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import task2
-from report import parallel, remembered
+from report import parallel, remembered, trainings_folder
 from report.parallel import train_all
 from task2a import SIGMOID, Activation
 from task3 import IMPROVED_SIGMOID, fan_in_normal, momentum
@@ -22,7 +22,7 @@ DATA = data()
 def folder(tmp_path, monkeypatch):
     """Trainings are remembered in here."""
     monkeypatch.delenv(remembered.VARIABLE)
-    monkeypatch.setattr(remembered, "folder", lambda: tmp_path / "cache" / "trainings")
+    monkeypatch.setattr(remembered, "trainings_folder", lambda: tmp_path / "cache" / "trainings")
     return tmp_path / "cache" / "trainings"
 
 
@@ -251,7 +251,7 @@ def test_a_folder_of_somebody_else_is_not_believed(folder, monkeypatch):
 def test_pytest_neither_reads_nor_writes(folder, monkeypatch):
     trained([SMALL], [1])
     monkeypatch.undo()
-    monkeypatch.setattr(remembered, "folder", lambda: folder)
+    monkeypatch.setattr(remembered, "trainings_folder", lambda: folder)
     assert os.environ[remembered.VARIABLE] == "leave"
     assert trained([SMALL], [1, 2])[1] == 2
     assert len(list(folder.iterdir())) == 1
@@ -306,8 +306,8 @@ def test_a_file_that_cannot_be_finished_is_not_left(folder, monkeypatch):
 
 
 def test_the_folder_is_the_users_own():
-    assert not remembered.folder().is_relative_to(ROOT)
-    assert remembered.folder().is_relative_to(Path.home())
+    assert not trainings_folder().is_relative_to(ROOT)
+    assert trainings_folder().is_relative_to(Path.home())
 
 
 PLACES = """
