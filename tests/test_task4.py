@@ -162,9 +162,9 @@ def test_gradient_rms_has_an_entry_for_each_layer(tiny):
 
 
 def test_activation_std_by_hand():
-    # the activations of two units are (0, 2), (2, 2); then of one (2), (4)
-    X, ws = np.array([[0.0, 1], [1, 1]]), [np.array([[2.0, 0], [0, 2]]), np.ones((2, 1)), np.eye(1)]
-    assert activation_std(X, ws, RELU).tolist() == [0.5, 1]
+    # the activations of three units are (0, 3), (2, 2), (2, 2); then of one (4), (7)
+    X, first = np.array([[0.0, 1], [1, 1]]), np.array([[3.0, 0, 0], [0, 2, 2]])
+    assert activation_std(X, [first, np.ones((3, 1)), np.eye(1)], RELU).tolist() == [0.5, 1.5]
 
 
 def test_activation_std_is_over_examples_and_not_over_units():
@@ -295,6 +295,7 @@ def test_relu_slope_is_0_where_it_is_off_and_1_where_it_is_on():
     a = np.array([[0, 1e-300], [0.5, 1000]])
     slope = RELU.slope(a)
     assert slope.tolist() == [[0, 1], [1, 1]]
+    assert slope.dtype == np.float64  # of truth values there is no difference and no negative
     assert a.tolist() == [[0, 1e-300], [0.5, 1000]]
 
 
