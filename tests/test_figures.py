@@ -390,7 +390,7 @@ AGAINST = {
         "validation": {0.002: np.array([3, 0.8, 0.9]), 0.02: np.array([0.6])},
     },
     "ten layers": {
-        "training": {0.005: np.array([2, 2.5, 1]), 0.05: np.array([4, 0.1234567, 3])},
+        "training": {0.05: np.array([4, 0.1234567, 3]), 0.005: np.array([2, 2.5, 1])},
         "validation": {0.005: np.array([5]), 0.05: np.array([6, 7])},
     },
 }
