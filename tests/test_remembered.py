@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import types
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_only_what_is_missing_is_trained_in_its_place(folder):
             assert_equal_runs(run, task2.train(experiment, *DATA, seed))
 
 
+def test_what_is_remembered_counts_as_done_from_the_start(folder, monkeypatch):
+    @contextmanager
+    def progress(_, total):
+        yield lambda done, **_: noted.append((done, total))
+
+    noted = []
+    monkeypatch.setattr(parallel, "progress", progress)
+    trained([SMALL], [1, 2])
+    trained([DEEP, SMALL], [3, 2, 1])
+    assert noted == [(0, 2), (1, 2), (2, 2), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
+
+
 def test_remembered_runs_come_with_workers_too(folder):
     first = train_all([SMALL, DEEP], *DATA, seeds=[1, 2], jobs=2)
     again, begun = trained()
@@ -120,12 +133,16 @@ def test_other_data_are_another_training(folder, changed, change):
 
 
 @pytest.mark.parametrize(
-    "version",
-    ["numpy.__version__", "platform.python_version", "platform.machine"],
+    ("version", "other"),
+    [
+        ("numpy.__version__", np.__version__ + ".1"),
+        ("platform.python_version", lambda: f"{sys.version.split()[0]}.1"),
+        ("platform.machine", lambda: "another"),
+    ],
 )
-def test_another_version_is_another_training(folder, version, monkeypatch):
+def test_another_version_is_another_training_however_near(folder, version, other, monkeypatch):
     before = place()
-    monkeypatch.setattr(version, "9" if "numpy" in version else lambda: "9")
+    monkeypatch.setattr(version, other)
     assert place() != before
 
 
