@@ -56,6 +56,13 @@ def test_a_training_done_before_is_not_done_again(folder):
             assert_equal_runs(run, other)
 
 
+def test_twelve_layers_and_steps_of_any_number_of_digits_come_back_in_order(folder):
+    long = SMALL._replace(neurons_per_layer=(4,) * 11 + (3,), epochs=6)
+    (first,), (again,) = (trained([long], [1], keep_at=[0, 8, 10])[0]["small"] for _ in range(2))
+    assert list(again.kept_weights) == [0, 8, 10]
+    assert_equal_runs(first, again)
+
+
 def test_only_what_is_missing_is_trained_in_its_place(folder):
     trained(seeds=[2])
     runs, begun = trained(seeds=[1, 2, 3])
