@@ -369,7 +369,7 @@ def test_networks_of_a_statistic_have_the_same_axis():
 
 
 def test_later_moments_are_darker_and_all_are_told_apart_by_their_marks():
-    moments = {f"{n} steps": np.array([n, n + 1.0]) for n in (1, 2, 3, 4)}
+    moments = {f"{n} steps": np.array([n, n + 1.0]) for n in (8, 9, 10, 11)}
     (ax,) = plot_layers({"gradient": {"deep": moments}}).axes
     shades = [to_rgb(line.get_color())[0] for line in ax.lines]
     assert shades == sorted(set(shades), reverse=True)

@@ -332,7 +332,7 @@ def test_confusion_counts_the_class_by_row_and_the_prediction_by_column():
 
 def test_confusion_has_every_example_and_every_class():
     rng = np.random.default_rng(0)
-    classes, outputs = rng.integers(0, 9, 3000), rng.uniform(size=(3000, 10))
+    classes, outputs = rng.integers(0, 9, 40_000), rng.uniform(size=(40_000, 10))
     counts = confusion(np.eye(10)[classes], outputs)
     expected = np.zeros((10, 10))
     np.add.at(expected, (classes, outputs.argmax(axis=1)), 1)  # nothing is of class 9
@@ -343,6 +343,13 @@ def test_the_most_confident_mistakes_come_first():
     outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.3, 0.7]])
     mistakes = most_confident_mistakes(np.eye(2)[[0, 0, 0, 1, 0]], outputs, 2)
     assert mistakes.tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("row", [0, 4_999, 9_999, 10_000, 39_999])
+def test_a_mistake_is_found_among_many_examples(row):
+    outputs = np.tile([0.75, 0.25], (40_000, 1))
+    outputs[row] = [0.25, 0.75]
+    assert most_confident_mistakes(np.eye(2)[[0] * 40_000], outputs, 9).tolist() == [row]
 
 
 def test_only_mistakes_are_confident_mistakes():

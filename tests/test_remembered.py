@@ -310,6 +310,8 @@ def test_what_was_not_used_for_longest_goes_first(folder):
     for age, path in enumerate(places := [place(seed=seed) for seed in (2, 3, 1)]):
         os.utime(path, (10**9 - age, 10**9 - age))
     assert trained([SMALL], [1])[1] == 0  # and is the youngest now
+    remembered.thin(folder, sum(sizes.values()))
+    assert set(folder.iterdir()) == set(places)
     remembered.thin(folder, sum(sizes.values()) - 1)
     assert set(folder.iterdir()) == {places[0], places[2]}
 

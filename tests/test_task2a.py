@@ -84,6 +84,12 @@ def test_mean_and_std_of_every_dtype(dtype):
     assert std_X(X) == pytest.approx(0.5, rel=1e-4)
 
 
+def test_mean_and_std_are_of_fractions_too():
+    X = np.array([[0.25, 0.5], [-0.25, 0.75]])
+    assert mean_X(X) == 0.3125
+    assert std_X(X) == pytest.approx(math.sqrt(0.9375 / 4 - 0.3125**2), rel=1e-14)
+
+
 @pytest.mark.parametrize("row", [0, 1_000, 5_000, 19_999])
 def test_mean_and_std_are_over_all_of_many_images(row):
     X = np.zeros((20_000, 2), np.uint8)
