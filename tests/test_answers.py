@@ -238,21 +238,21 @@ def test_a_finding_without_an_arrow_says_nothing():
 
 
 def test_findings_keep_their_order():
-    findings = [finding(NEW["▼"], "▼", task) for task in ("2c", "3b", "4a")]
+    findings = [finding(NEW["▼"], "▼", task) for task in ("3b", "2c", "4a")]
     rows = plain(findings_table(findings))[2:]
-    assert [row[:8] for row in rows] == ["| **2c**", "| **3b**", "| **4a**"]
+    assert [row[:8] for row in rows] == ["| **3b**", "| **2c**", "| **4a**"]
 
 
 def test_statements_stand_beside_what_was_measured():
     statements = [
-        ("It learns faster.", "second", "first", "loss"),
         ("It takes longer.", "first", "second", "steps"),
+        ("It learns faster.", "second", "first", "loss"),
     ]
     header, _, *rows = plain(statements_table(UNEVEN, statements))
     assert header == "| statement | measured | found |"
     assert rows == [
-        '| "It learns faster." | loss, first → second | 0.3750 → 0.1292 ▼ |',
         '| "It takes longer." | steps, second → first | in 2 of 3 runs → 2,250 ▼ |',
+        '| "It learns faster." | loss, first → second | 0.3750 → 0.1292 ▼ |',
     ]
 
 
