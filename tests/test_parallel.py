@@ -181,6 +181,16 @@ def test_a_training_leaves_stderr_and_what_is_sent_by_value_as_they_were(rate, m
     assert list_registry_pickle_by_value() == modules
 
 
+def test_a_training_closes_what_it_opens(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # as in a notebook
+    free = []  # the least number that a file opened now would get
+    for _ in range(3):
+        train_all([SMALL._replace(epochs=1)], *data(), seeds=[0], jobs=1)
+        free.append(os.dup(2))
+        os.close(free[-1])
+    assert len(set(free[1:])) == 1
+
+
 FOLDERS = ["Ø", "папка", f"{'x' * 200}/{'y' * 200}", "a new\nline: '\"%~"]
 
 
