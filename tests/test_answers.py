@@ -171,6 +171,13 @@ def test_the_table_of_measures_shows_the_networks_named_as_they_are_to_be_called
     assert row.startswith("| wide |")
 
 
+def test_tables_have_networks_and_measures_in_the_order_given_and_not_of_the_alphabet():
+    measured = dict(reversed(UNEVEN.items()))
+    header, _, *rows = plain(measures_table(measured, ["steps", "accuracy", "loss"]))
+    assert header == "| network | steps | accuracy | loss |"
+    assert [row[:9] for row in rows] == ["| second ", "| first |"]
+
+
 @pytest.mark.parametrize(
     ("new", "old", "text"),
     [
@@ -232,22 +239,37 @@ def test_a_finding_without_an_arrow_says_nothing():
 
 
 def test_findings_keep_their_order():
-    findings = [finding(NEW["▼"], "▼", task) for task in ("2c", "3b", "4a")]
+    findings = [finding(NEW["▼"], "▼", task) for task in ("3b", "2c", "4a")]
     rows = plain(findings_table(findings))[2:]
-    assert [row[:8] for row in rows] == ["| **2c**", "| **3b**", "| **4a**"]
+    assert [row[:8] for row in rows] == ["| **3b**", "| **2c**", "| **4a**"]
 
 
 def test_statements_stand_beside_what_was_measured():
     statements = [
-        ("It learns faster.", "second", "first", "loss"),
         ("It takes longer.", "first", "second", "steps"),
+        ("It learns faster.", "second", "first", "loss"),
     ]
     header, _, *rows = plain(statements_table(UNEVEN, statements))
     assert header == "| statement | measured | found |"
     assert rows == [
-        '| "It learns faster." | loss, first → second | 0.3750 → 0.1292 ▼ |',
         '| "It takes longer." | steps, second → first | in 2 of 3 runs → 2,250 ▼ |',
+        '| "It learns faster." | loss, first → second | 0.3750 → 0.1292 ▼ |',
     ]
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        changes_table(UNEVEN, {"up": ("second", "first")}, ["loss", "steps"]),
+        findings_table([finding(NEW["▼"], "▼")]),
+        statements_table(UNEVEN, [("It takes longer.", "first", "second", "steps")]),
+    ],
+    ids=["changes", "findings", "statements"],
+)
+def test_no_change_in_a_table_is_parted_at_the_end_of_a_line(markdown):
+    *_, numbers = markdown.data.splitlines()[2].strip("| ").split(" | ")
+    assert "→" in numbers
+    assert " " not in numbers
 
 
 # ---- source

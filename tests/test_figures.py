@@ -175,21 +175,32 @@ def test_the_experiment_of_the_readme_gets_a_curve_of_its_own_and_says_what_diff
 MANY = [Experiment(str(n), batch_size=n) for n in range(1, len(LINES) + 2)]
 
 
-@pytest.mark.parametrize(
+every_kind_of_line = pytest.mark.parametrize(
     "plot",
     [
-        lambda: plot_runs({e.name: [a_run([2, 1], e)] for e in MANY}),
-        lambda: plot_activations([SIGMOID._replace(name=e.name) for e in MANY]),
-        lambda: plot_against({"": {e.name: {1: np.ones(1)} for e in MANY}}, "rate"),
-        lambda: plot_layers({"gradient": {"deep": {e.name: np.ones(1) for e in MANY}}}),
+        lambda some: plot_runs({e.name: [a_run([2, 1], e)] for e in some}),
+        lambda some: plot_activations([SIGMOID._replace(name=e.name) for e in some]),
+        lambda some: plot_against({"": {e.name: {1: np.ones(1)} for e in some}}, "rate"),
+        lambda some: plot_layers({"gradient": {"deep": {e.name: np.ones(1) for e in some}}}),
     ],
     ids=["runs", "activations", "against", "layers"],
 )
+
+
+@every_kind_of_line
 def test_more_lines_than_can_be_told_apart_are_an_error_and_none_is_left_out(plot):
     with pytest.raises(
         ValueError, match=r"^7 lines are 1, .+, 7, expected 6 or fewer, .+: name some"
     ):
-        plot()
+        plot(MANY)
+
+
+@every_kind_of_line
+def test_as_many_lines_as_are_allowed_differ_in_colour_and_in_dashes_or_mark(plot):
+    for ax in plot(MANY[:6]).axes:
+        lines = list(named_lines(ax).values()) or ax.lines
+        assert len({line.get_color() for line in lines}) == 6
+        assert len({(str(line._dash_pattern), line.get_marker()) for line in lines}) == 6
 
 
 def test_curves_have_titles_axes_and_units():
@@ -311,20 +322,21 @@ def test_activations_are_named_and_told_apart():
     assert [ax.get_ylabel() for ax in figure.axes] == ["activation f(z)", "slope f'(z)"]
 
 
+# networks and moments are not in the order of the alphabet
 ROWS = {
     "gradient": {
-        "deep": {"0 steps": np.array([1, 2, 3.0]), "9 steps": np.array([4, 5, 6.5])},
-        "flat": {"0 steps": np.array([7, 8.0]), "9 steps": np.array([0.5, 1e-7])},
+        "deep": {"9 steps": np.array([1, 2, 3.0]), "10 steps": np.array([4, 5, 6.5])},
+        "broad": {"9 steps": np.array([7, 8.0]), "10 steps": np.array([0.5, 1e-7])},
     },
     "share of units": {
-        "deep": {"0 steps": np.array([0, 0.25]), "9 steps": np.array([0.5, 1])},
-        "flat": {"0 steps": np.array([0.75]), "9 steps": np.array([0.125])},
+        "deep": {"9 steps": np.array([0, 0.25]), "10 steps": np.array([0.5, 1])},
+        "broad": {"9 steps": np.array([0.75]), "10 steps": np.array([0.125])},
     },
 }
 
 
 def test_layers_are_numbered_from_one_and_each_panel_has_its_statistic_and_network():
-    panels = product(ROWS, ("deep", "flat"))
+    panels = product(ROWS, ("deep", "broad"))
     for ax, (statistic, network) in zip(plot_layers(ROWS).axes, panels, strict=True):
         found = {line.get_label(): line.get_xydata().tolist() for line in ax.lines}
         assert found == {
@@ -335,10 +347,10 @@ def test_layers_are_numbered_from_one_and_each_panel_has_its_statistic_and_netwo
 
 def test_statistics_by_layer_have_titles_axes_and_a_legend_of_the_moments():
     figure = plot_layers(ROWS)
-    assert [ax.get_title() for ax in figure.axes] == ["deep", "flat", "", ""]
+    assert [ax.get_title() for ax in figure.axes] == ["deep", "broad", "", ""]
     assert [ax.get_ylabel() for ax in figure.axes] == ["gradient", "", "share of units", ""]
     assert [ax.get_xlabel() for ax in figure.axes] == ["", "", "layer", "layer"]
-    assert legend_of(figure)[0] == ["0 steps", "9 steps"]
+    assert legend_of(figure)[0] == ["9 steps", "10 steps"]
 
 
 def test_shares_have_a_linear_axis_from_0_to_1_and_other_statistics_a_logarithmic_one():
@@ -357,7 +369,7 @@ def test_networks_of_a_statistic_have_the_same_axis():
 
 
 def test_later_moments_are_darker_and_all_are_told_apart_by_their_marks():
-    moments = {f"{n} steps": np.array([n, n + 1.0]) for n in (1, 2, 3, 4)}
+    moments = {f"{n} steps": np.array([n, n + 1.0]) for n in (8, 9, 10, 11)}
     (ax,) = plot_layers({"gradient": {"deep": moments}}).axes
     shades = [to_rgb(line.get_color())[0] for line in ax.lines]
     assert shades == sorted(set(shades), reverse=True)
@@ -385,13 +397,13 @@ def test_layers_have_whole_numbers():
 
 
 AGAINST = {
-    "one layer": {
-        "training": {0.002: np.array([0.5, 0.75, 1.5]), 0.02: np.array([0.25, 0.2])},
-        "validation": {0.002: np.array([3, 0.8, 0.9]), 0.02: np.array([0.6])},
-    },
     "ten layers": {
-        "training": {0.005: np.array([2, 2.5, 1]), 0.05: np.array([4, 0.1234567, 3])},
-        "validation": {0.005: np.array([5]), 0.05: np.array([6, 7])},
+        "validation": {0.002: np.array([0.5, 0.75, 1.5]), 0.02: np.array([0.25, 0.2])},
+        "training": {0.002: np.array([3, 0.8, 0.9]), 0.02: np.array([0.6])},
+    },
+    "one layer": {
+        "validation": {0.05: np.array([4, 0.1234567, 3]), 0.005: np.array([2, 2.5, 1])},
+        "training": {0.005: np.array([5]), 0.05: np.array([6, 7])},
     },
 }
 
@@ -410,10 +422,10 @@ def test_against_a_number_stand_mean_and_range_over_the_seeds(place, panel, line
 
 def test_what_stands_against_a_number_has_titles_axes_and_a_legend():
     figure = plot_against(AGAINST, "learning rate")
-    assert [ax.get_title() for ax in figure.axes] == ["one layer", "ten layers"]
+    assert [ax.get_title() for ax in figure.axes] == ["ten layers", "one layer"]
     assert [ax.get_xlabel() for ax in figure.axes] == ["learning rate"] * 2
     assert [ax.get_ylabel() for ax in figure.axes] == [LOSS, ""]
-    assert legend_of(figure)[0] == ["training", "validation"]
+    assert legend_of(figure)[0] == ["validation", "training"]
     assert plot_against(AGAINST, "size", "share").axes[0].get_ylabel() == "share"
 
 

@@ -326,12 +326,13 @@ def test_inputs_far_too_large_are_an_error(few, value, activation):
         train(SMALL._replace(activation=activation), *few, seed=0)
 
 
-def test_a_single_input_far_too_large_is_an_error_wherever_it_is_met(few):
+@pytest.mark.parametrize("value", [1e6, -1e6])
+def test_a_single_input_far_too_large_is_an_error_wherever_it_is_met(few, value):
     X, *rest = few
     refused = []
     for row in range(40):
         too_large = X.copy()
-        too_large[row, 2] = 1e6
+        too_large[row, 2] = value
         try:
             train(SMALL._replace(activation=SIGMOID, epochs=1), too_large, *rest, seed=0)
         except FloatingPointError:

@@ -169,14 +169,24 @@ def test_measures_of_a_run_by_hand(activation):
     assert len(set(expected.values())) == len(expected)  # none is another
 
 
+def test_steps_are_those_of_the_validations_however_far_these_are_apart():
+    steps = np.array([125.0, 250, 375, 503, 628, 629, 700, 703])
+    for best in range(8):
+        losses = np.where(np.arange(8) == best, 0.1, 0.9)
+        found = measures_of(a_run(losses, steps=steps), X, Y, X_VAL)
+        assert (found["best step"], found["last step"]) == (steps[best], 703)
+        assert found[f"steps to loss {TARGET_LOSS}"] == steps[best]
+
+
 def test_saturation_is_that_of_all_hidden_layers():
     first = [np.full((4, 3), 1e-9), np.full((3, 5), 1e-9), np.ones((5, 2))]
     second = [first[0], np.full((3, 5), 90.0), np.ones((5, 2))]
+    fourth = [first[0], first[1], np.full((5, 5), 1e-9), np.full((5, 3), 90.0), np.ones((3, 2))]
     shares = [
         measures_of(a_run(LOSSES, TASK_2C, last_weights=ws), X, Y, X_VAL)["final saturation"]
-        for ws in (first, second)
+        for ws in (first, second, fourth)
     ]
-    assert shares == [0, 0.5]
+    assert shares == [0, 0.5, 0.25]
 
 
 def test_parameters_are_those_of_the_network_and_not_of_the_default():
@@ -196,6 +206,15 @@ def test_a_network_is_evaluated_with_its_activation_on_all_examples():
     ws = weights(np.random.default_rng(0), (3, 2))
     for f in (SIGMOID, IMPROVED_SIGMOID, RELU):
         assert evaluated(X, Y, ws, f) == evaluate(Y, forward(X, ws, f)[-1])
+
+
+@pytest.mark.parametrize("row", [0, 4_999, 9_999, 10_000, 19_999])
+def test_every_one_of_20000_examples_is_evaluated(row):
+    X, Y = np.zeros((20_000, 1)), np.tile([1.0, 0], (20_000, 1))
+    X[row] = 1  # the only mistake
+    loss, accuracy = evaluated(X, Y, [np.array([[0.0, 50]])], SIGMOID)
+    assert accuracy == 19_999 / 20_000
+    assert loss == pytest.approx((50 + 19_999 * math.log(2)) / 20_000)
 
 
 # uneven: of one, two and three runs, none with the losses of another
@@ -303,6 +322,12 @@ def test_experiments_are_crossed_with_the_settings_of_line_and_point():
         assert found[line][rate] == TASK_3C._replace(name=f"{line}, {rate}", **settings)
 
 
+def test_points_as_near_as_a_thousandth_have_names_of_their_own():
+    found = crossed(TASK_3C, {"a": {}}, {point: {} for point in (0.0125, 0.01251, 12_500, 12_510)})
+    names = [e.name for e in found["a"].values()]
+    assert names == ["a, 0.0125", "a, 0.01251", "a, 12500", "a, 12510"]
+
+
 def test_measures_of_crossed_experiments_stand_at_their_lines_and_points():
     names = [f"{line}, {rate}" for line, rate in product(LINES, POINTS)]
     measured = {
@@ -341,7 +366,7 @@ def test_confusion_counts_the_class_by_row_and_the_prediction_by_column():
 
 def test_confusion_has_every_example_and_every_class():
     rng = np.random.default_rng(0)
-    classes, outputs = rng.integers(0, 9, 3000), rng.uniform(size=(3000, 10))
+    classes, outputs = rng.integers(0, 9, 40_000), rng.uniform(size=(40_000, 10))
     counts = confusion(np.eye(10)[classes], outputs)
     expected = np.zeros((10, 10))
     np.add.at(expected, (classes, outputs.argmax(axis=1)), 1)  # nothing is of class 9
@@ -352,6 +377,13 @@ def test_the_most_confident_mistakes_come_first():
     outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.05, 0.95], [0.3, 0.7]])
     mistakes = most_confident_mistakes(np.eye(2)[[0, 0, 0, 1, 0]], outputs, 2)
     assert mistakes.tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("row", [0, 4_999, 9_999, 10_000, 39_999])
+def test_a_mistake_is_found_among_many_examples(row):
+    outputs = np.tile([0.75, 0.25], (40_000, 1))
+    outputs[row] = [0.25, 0.75]
+    assert most_confident_mistakes(np.eye(2)[[0] * 40_000], outputs, 9).tolist() == [row]
 
 
 def test_only_mistakes_are_confident_mistakes():

@@ -1,3 +1,4 @@
+import io
 import json
 import math
 import os
@@ -5,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import nbformat
 import numpy as np
 import psutil
 import pytest
+from cloudpickle import list_registry_pickle_by_value
 from joblib import _memmapping_reducer
 from nbclient import NotebookClient
 
@@ -167,6 +169,27 @@ def test_what_draw_writes_to_stderr_in_a_worker_is_not_shown_by_the_cell():
     draw += "    return np.zeros(shape)\nsmall = TASK_3C._replace(draw=draw, "
     source = IN_A_KERNEL.replace("small = TASK_3C._replace(", draw).replace("(1, 2)", "(2, 2)")
     assert shown_by_kernel(source, ROOT) == "True True\n" * 2
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("rate", [0.1, 1e200], ids=["finished", "failed"])
+def test_a_training_leaves_stderr_and_what_is_sent_by_value_as_they_were(rate, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # as in a notebook
+    stderr, modules = os.fstat(2), list_registry_pickle_by_value()
+    with suppress(FloatingPointError):
+        train_all([SMALL._replace(learning_rate=rate)], *data(), seeds=[0], jobs=1)
+    assert os.path.samestat(os.fstat(2), stderr)
+    assert list_registry_pickle_by_value() == modules
+
+
+def test_a_training_closes_what_it_opens(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())  # as in a notebook
+    free = []  # the least number that a file opened now would get
+    for _ in range(3):
+        train_all([SMALL._replace(epochs=1)], *data(), seeds=[0], jobs=1)
+        free.append(os.dup(2))
+        os.close(free[-1])
+    assert len(set(free[1:])) == 1
 
 
 FOLDERS = ["Ø", "папка", f"{'x' * 200}/{'y' * 200}", "a new\nline: '\"%~"]

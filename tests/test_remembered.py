@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import types
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,13 @@ def test_a_training_done_before_is_not_done_again(folder):
             assert_equal_runs(run, other)
 
 
+def test_twelve_layers_and_steps_of_any_number_of_digits_come_back_in_order(folder):
+    long = SMALL._replace(neurons_per_layer=(4,) * 11 + (3,), epochs=6)
+    (first,), (again,) = (trained([long], [1], keep_at=[0, 8, 10])[0]["small"] for _ in range(2))
+    assert list(again.kept_weights) == [0, 8, 10]
+    assert_equal_runs(first, again)
+
+
 def test_only_what_is_missing_is_trained_in_its_place(folder):
     trained(seeds=[2])
     runs, begun = trained(seeds=[1, 2, 3])
@@ -62,6 +70,18 @@ def test_only_what_is_missing_is_trained_in_its_place(folder):
     for experiment in (SMALL, DEEP):
         for run, seed in zip(runs[experiment.name], [1, 2, 3], strict=True):
             assert_equal_runs(run, task2.train(experiment, *DATA, seed))
+
+
+def test_what_is_remembered_counts_as_done_from_the_start(folder, monkeypatch):
+    @contextmanager
+    def progress(_, total):
+        yield lambda done, **_: noted.append((done, total))
+
+    noted = []
+    monkeypatch.setattr(parallel, "progress", progress)
+    trained([SMALL], [1, 2])
+    trained([DEEP, SMALL], [3, 2, 1])
+    assert noted == [(0, 2), (1, 2), (2, 2), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
 
 
 def test_remembered_runs_come_with_workers_too(folder):
@@ -120,12 +140,16 @@ def test_other_data_are_another_training(folder, changed, change):
 
 
 @pytest.mark.parametrize(
-    "version",
-    ["numpy.__version__", "platform.python_version", "platform.machine"],
+    ("version", "other"),
+    [
+        ("numpy.__version__", np.__version__ + ".1"),
+        ("platform.python_version", lambda: f"{sys.version.split()[0]}.1"),
+        ("platform.machine", lambda: "another"),
+    ],
 )
-def test_another_version_is_another_training(folder, version, monkeypatch):
+def test_another_version_is_another_training_however_near(folder, version, other, monkeypatch):
     before = place()
-    monkeypatch.setattr(version, "9" if "numpy" in version else lambda: "9")
+    monkeypatch.setattr(version, other)
     assert place() != before
 
 
@@ -285,6 +309,8 @@ def test_what_was_not_used_for_longest_goes_first(folder):
     for age, path in enumerate(places := [place(seed=seed) for seed in (2, 3, 1)]):
         os.utime(path, (10**9 - age, 10**9 - age))
     assert trained([SMALL], [1])[1] == 0  # and is the youngest now
+    remembered.thin(folder, sum(sizes.values()))
+    assert set(folder.iterdir()) == set(places)
     remembered.thin(folder, sum(sizes.values()) - 1)
     assert set(folder.iterdir()) == {places[0], places[2]}
 

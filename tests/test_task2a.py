@@ -84,6 +84,12 @@ def test_mean_and_std_of_every_dtype(dtype):
     assert std_X(X) == pytest.approx(0.5, rel=1e-4)
 
 
+def test_mean_and_std_are_of_fractions_too():
+    X = np.array([[0.25, 0.5], [-0.25, 0.75]])
+    assert mean_X(X) == 0.3125
+    assert std_X(X) == pytest.approx(math.sqrt(0.9375 / 4 - 0.3125**2), rel=1e-14)
+
+
 @pytest.mark.parametrize("row", [0, 1_000, 5_000, 19_999])
 def test_mean_and_std_are_over_all_of_many_images(row):
     X = np.zeros((20_000, 2), np.uint8)
@@ -136,6 +142,11 @@ def test_preprocessing_does_not_depend_on_the_dtype(dtype):
     np.testing.assert_allclose(
         pre_process_images(X.astype(dtype), 33.5, 78.9), expected, rtol=1e-12
     )
+
+
+def test_preprocessing_takes_grey_levels_between_and_beyond_the_bytes():
+    X = np.random.default_rng(0).uniform(-300, 600, (3, 784))
+    np.testing.assert_allclose(pre_process_images(X, 0, 1)[:, :-1], X, rtol=1e-15)
 
 
 def test_preprocessing_leaves_the_images_unchanged():
@@ -213,6 +224,14 @@ def test_one_hot_names_a_label_that_is_no_class(label):
         one_hot_encode(np.array([[3], [label], [9], [77]]))
 
 
+@pytest.mark.parametrize("classes", [1, 3, 12])
+def test_one_hot_has_as_many_classes_as_it_is_told(classes):
+    labels = np.arange(classes).reshape(-1, 1)
+    assert one_hot_encode(labels, classes).tolist() == np.eye(classes).tolist()
+    with pytest.raises(ValueError, match=rf"label {classes} is no class.* 0 to {classes - 1}$"):
+        one_hot_encode(labels + 1, classes)
+
+
 def test_one_hot_names_labels_that_are_no_numbers():
     with pytest.raises(ValueError, match=r"label \['3'\] is no class"):
         one_hot_encode(np.array([["3"], ["4"]]))
@@ -243,6 +262,11 @@ def test_sigmoid_survives_extremes():
     z = np.array([-1000.0, -40, 0, 40, 1000])
     np.testing.assert_allclose(sigmoid(z), [0, 0, 0.5, 1, 1], rtol=0, atol=1e-12)
     assert z.tolist() == [-1000, -40, 0, 40, 1000]
+
+
+@pytest.mark.parametrize("z", [-20, -31, -40, -100, -700])
+def test_sigmoid_is_not_clipped(z):
+    np.testing.assert_allclose(sigmoid(np.array([z])), math.exp(z), rtol=1e-8)
 
 
 @given(st.floats(-1e3, 1e3))
@@ -758,6 +782,14 @@ def test_layer_errors_are_rounded_wherever_they_enter_a_product(tiny, assert_clo
     assert_close(gradients, products)
 
 
+def test_errors_of_the_outputs_are_rounded_before_they_are_divided_too():
+    outputs = np.array([[0.3, 0.7], [0.7, 0.3]])
+    (found,) = layer_errors(
+        np.eye(2)[::-1], [None, outputs], [None], rounded=lambda v: np.round(4 * v) / 4
+    )
+    assert found.tolist() == [[0, 0], [0, 0]]  # 0.25 / 2 is a tie, 0.3 / 2 would be rounded up
+
+
 # ---- Tasks 2b and 4c: the gradient check itself
 
 
@@ -874,6 +906,22 @@ def test_gradient_check_draws_from_all_rows_and_columns(tiny, wrong_backward, in
     wrong_backward(0, change)
     with pytest.raises(AssertionError, match="layer 0"):
         gradient_approximation_test(X, Y, ws, rng=np.random.default_rng(0), entries=300)
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_gradient_check_visits_all_of_the_last_row_of_every_layer(tiny, wrong_backward, layer):
+    X, Y, ws = tiny(unequal)
+    for column in range(ws[layer].shape[1]):
+        wrong_backward(layer, lambda g, column=column: g[-1].put(column, 9))
+        with pytest.raises(AssertionError, match=rf"layer {layer}, weight \(\d, {column}\)"):
+            gradient_approximation_test(X, Y, ws, rng=np.random.default_rng(0), entries=0)
+
+
+def test_gradient_check_does_not_write_into_its_arguments(tiny):
+    X, Y, ws = tiny([4])
+    for array in (X, Y, *ws):
+        array.flags.writeable = False
+    gradient_approximation_test(X, Y, ws, rng=np.random.default_rng(0))
 
 
 def test_gradient_check_names_the_weight_and_both_values(tiny, wrong_backward):

@@ -162,9 +162,9 @@ def test_gradient_rms_has_an_entry_for_each_layer(tiny):
 
 
 def test_activation_std_by_hand():
-    # the activations of two units are (0, 2), (2, 2); then of one (2), (4)
-    X, ws = np.array([[0.0, 1], [1, 1]]), [np.array([[2.0, 0], [0, 2]]), np.ones((2, 1)), np.eye(1)]
-    assert activation_std(X, ws, RELU).tolist() == [0.5, 1]
+    # the activations of three units are (0, 3), (2, 2), (2, 2); then of one (4), (7)
+    X, first = np.array([[0.0, 1], [1, 1]]), np.array([[3.0, 0, 0], [0, 2, 2]])
+    assert activation_std(X, [first, np.ones((3, 1)), np.eye(1)], RELU).tolist() == [0.5, 1.5]
 
 
 def test_activation_std_is_over_examples_and_not_over_units():
@@ -183,15 +183,18 @@ def test_every_hidden_layer_is_measured(tiny, measure):
         np.testing.assert_allclose(fewer, found[:layers], rtol=1e-12)
 
 
-@pytest.mark.parametrize("row", [0, 999, 1_000, 4_999, 5_999])
+@pytest.mark.parametrize("row", [0, 999, 4_999, 9_999, 10_000, 19_999])
 def test_every_one_of_many_examples_is_measured(row):
-    X, ws, other = np.zeros((6_000, 1)), [np.ones((1, 1)), np.array([[1.0, -1]])], np.eye(2)
+    X, ws, other = np.zeros((20_000, 1)), [np.ones((1, 1)), np.array([[1.0, -1]])], np.eye(2)
     X[row] = 9
-    assert activation_std(X, ws, RELU)[0] == pytest.approx(9 * math.sqrt(5_999) / 6_000)
-    assert saturation(X, ws, RELU)[0] == pytest.approx(5_999 / 6_000)
+    assert activation_std(X, ws, RELU)[0] == pytest.approx(9 * math.sqrt(19_999) / 20_000)
+    assert saturation(X, ws, RELU)[0] == pytest.approx(19_999 / 20_000)
     assert stuck_units(X, ws, RELU)[0] == 0
-    gradient = gradient_rms(X, np.tile(other[1], (6_000, 1)), ws, RELU)
-    assert gradient[1] == pytest.approx(9 / (1 + math.exp(-18)) / 6_000, rel=1e-9)
+    Y = np.tile(other[1], (20_000, 1))
+    gradient = gradient_rms(X, Y, ws, RELU)
+    assert gradient[1] == pytest.approx(9 / (1 + math.exp(-18)) / 20_000, rel=1e-9)
+    losses = 19_999 * math.log(2) + 18 + math.log1p(math.exp(-18))
+    assert loss_along(X, Y, ws, ws, RELU, [0])[0] == pytest.approx(losses / 20_000)
 
 
 @pytest.mark.parametrize("activation", [SIGMOID, IMPROVED_SIGMOID, RELU], ids=lambda a: a.name)
@@ -295,6 +298,7 @@ def test_relu_slope_is_0_where_it_is_off_and_1_where_it_is_on():
     a = np.array([[0, 1e-300], [0.5, 1000]])
     slope = RELU.slope(a)
     assert slope.tolist() == [[0, 1], [1, 1]]
+    assert slope.dtype == np.float64  # of truth values there is no difference and no negative
     assert a.tolist() == [[0, 1e-300], [0.5, 1000]]
 
 
