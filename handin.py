@@ -285,6 +285,9 @@ def execute(nb: NotebookNode, directory: Path, *, fresh: bool = False) -> None:
         (Path(own) / "matplotlibrc").touch()
         fonts = matplotlib.get_cachedir()  # which take long to find; a new one if there is no home
         env |= {"IPYTHONDIR": own, "MATPLOTLIBRC": own, "MPLCONFIGDIR": fonts}
+        env["PYTHONPATH"] = os.pathsep.join(
+            [str(directory), *filter(None, [env.get("PYTHONPATH")])]
+        )
         env |= {"REMEMBERED_TRAININGS": "renew"} if fresh else {}
         try:
             client.execute(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -159,6 +159,19 @@ def test_two_runs_give_the_same_bytes(handed_in, tmp_path):
     assert content(tmp_path) == content(handed_in)
 
 
+def test_modules_beside_the_notebook_win(tmp_path, monkeypatch):
+    for folder in ("mine", "theirs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "words.py").write_text(f"said = {folder!r}\n")
+    (tmp_path / "theirs" / "more.py").write_text("said = 'more'\n")
+    source = "import words, more\nwords.said, more.said"
+    nbformat.write(notebook(code(source)), tmp_path / "mine" / "a.ipynb")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "theirs"))
+    assert handin.main([str(tmp_path / "mine" / "a.ipynb")]) == 0
+    (cell,) = nbformat.read(tmp_path / "mine" / "a.ipynb", 4).cells
+    assert cell.outputs[0].data["text/plain"] == "('mine', 'more')"
+
+
 @pytest.mark.parametrize(
     ("options", "said", "variable"), [([], "1 of 2", None), (["--fresh"], "0 of 2", "renew")]
 )
