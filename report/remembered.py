@@ -107,15 +107,15 @@ def recall(path: Path | None, experiment: Experiment, seed: int) -> Run | None:
             arrays = dict(file)
         if str(arrays.pop("name")) != path.name:
             return None
+        epochs, *curves = arrays.pop("epochs").item(), *map(arrays.pop, ARRAYS)
+        matrices: dict[str, Weights] = {}
+        for name, w in arrays.items():
+            matrices.setdefault(name.partition(" ")[0], []).append(w)
+        best, last = map(matrices.pop, WEIGHTS)
+        kept = {int(step): ws for step, ws in matrices.items()}
         os.utime(path)
     except Exception:  # whatever a damaged file can raise
         return None
-    epochs, *curves = arrays.pop("epochs").item(), *map(arrays.pop, ARRAYS)
-    matrices: dict[str, Weights] = {}
-    for name, w in arrays.items():
-        matrices.setdefault(name.partition(" ")[0], []).append(w)
-    best, last = map(matrices.pop, WEIGHTS)
-    kept = {int(step): ws for step, ws in matrices.items()}
     return Run(experiment, seed, epochs, *curves, best, last, kept)
 
 

@@ -246,6 +246,17 @@ def test_a_changed_byte_changes_no_run(folder):
         assert run is None or assert_equal_runs(run, first) is None
 
 
+@pytest.mark.parametrize("missing", ["epochs", "steps", "val_loss", "best_weights 0"])
+def test_a_file_that_lacks_something_is_trained_anew(folder, missing):
+    trained([SMALL], [1])
+    (mine,) = folder.iterdir()
+    with np.load(mine) as file:
+        arrays = {name: file[name] for name in file if not name.startswith(missing[:12])}
+    with mine.open("wb") as file:
+        np.savez(file, **arrays)
+    assert trained([SMALL], [1])[1] == 1
+
+
 class Executed:
     def __reduce__(self):
         return os._exit, (3,)
