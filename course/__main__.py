@@ -94,25 +94,25 @@ def grade_class(args: argparse.Namespace, others: Sequence[str]) -> int:
     students = gradebook.read_roster(args.roster, paths) if args.roster else None
     students = students or gradebook.without_roster(paths)
     given = gradebook.read_manual(args.manual, students) if args.manual else {}
-    args.out.mkdir(parents=True, exist_ok=True)
+    out = args.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
     options = folder.Options(
-        folder.class_seed(args.out, args.seed),
+        folder.class_seed(out, args.seed),
         folder.rubric_digest(),
         args.rerun or "all",
         tuple(others),
     )
     if whole:
         announce(args.path, paths, options)
-    outcomes = folder.grade_all(paths, args.out, options, args.jobs)
+    outcomes = folder.grade_all(paths, out, options, args.jobs)
     failed = {outcome.path: outcome.why for outcome in outcomes if outcome.why}
     if whole:
-        entries = gradebook.entries(students, args.out, failed, given, deadline)
-        write_all(entries, args.out, args.manual)
+        entries = gradebook.entries(students, out, failed, given, deadline)
+        write_all(entries, out, args.manual)
         new = sum(outcome.new for outcome in outcomes) - len(failed)
         kept = len(outcomes) - len(failed) - new
-        print(
-            f"{new} graded, {kept} as before, {len(failed)} not graded: {args.out / 'grades.csv'}"
-        )
+        counts = f"{new} graded, {kept} as before, {len(failed)} not graded"
+        print(f"{counts}: {args.out / 'grades.csv'}")
     return 1 if failed else 0
 
 
@@ -120,9 +120,8 @@ def announce(path: Path, paths: Sequence[Path], options: folder.Options) -> None
     """Say whose reports are a sample, and what in the folder is no hand-in."""
     if options.rerun == "sample":
         names = [plain(p.name) for p in paths if folder.reran(p, options)]
-        print(
-            f"reports executed, {len(names)} of {len(paths)} drawn by the seed: {', '.join(names)}"
-        )
+        counts = f"{len(names)} of {len(paths)} reports are executed, drawn by the seed"
+        print(f"{counts}: {', '.join(names)}")
     for other in sorted(path.iterdir()):
         if not folder.is_hand_in(other):
             print(f"{plain(other.name)}: no *.zip, not graded", file=sys.stderr)

@@ -132,8 +132,8 @@ def report(entry: dict[str, Any]) -> Iterator[str]:
         yield "<p>It was not executed again.</p>"
         return
     yield (
-        f"<p>{entry['points']:g} of {entry['of']} points, beside the others, for showing again what "
-        f"is stored: {entry['passed']} cells do.</p>"
+        f"<p>{entry['points']:g} of {entry['of']} points, beside the others, for showing again "
+        f"what is stored: {entry['passed']} cells do.</p>"
     )
     failed = list(entry["failed"].items())
     if failed:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
@@ -116,7 +117,7 @@ def zip_digest(path: Path) -> str:
 
 
 def rubric_digest(root: Path = ROOT) -> str:
-    """Return the SHA-256 of all that decides about points: rubric, solution, starter, comparison."""
+    """Return the SHA-256 of all that decides about points."""
     files = {f"starter/{name}": content for name, content in starter_files(root).items()}
     for path in [*root.glob("task*.py"), *(root / name for name in DECIDING)]:
         files[path.name] = path.read_bytes()
@@ -172,7 +173,11 @@ def stored_sheet(file: Path) -> dict[str, Any] | None:
 
 
 def grade_one(path: Path, out: Path, options: Options) -> Outcome:
-    """Write a hand-in's sheet and the PDF of its report, unless there is a sheet that fits."""
+    """Write a hand-in's sheet and the PDF of its report, unless there is a sheet that fits.
+
+    Raises:
+        ValueError: pytest does not take the options, which are those of all.
+    """
     file = sheet_path(out, path)
     pdf = out / "reports" / f"{name_of(path)}.pdf"
     notebook = reran(path, options)
@@ -204,9 +209,11 @@ def grade_one(path: Path, out: Path, options: Options) -> Outcome:
         sheet = json.loads(sheet_part.read_text("utf-8"))
     except subprocess.TimeoutExpired:
         return Outcome(path, f"was not graded within {seconds:.0f} seconds")
-    except (OSError, ValueError):
-        said = done.stdout.decode(errors="replace").split("\n")
-        last = next((line for line in reversed(said) if line.strip()), "it said nothing")
+    except (OSError, ValueError) as error:
+        said = done.stdout.decode(errors="replace").strip() or "it said nothing"
+        if done.returncode == pytest.ExitCode.USAGE_ERROR:
+            raise ValueError(said) from error
+        last = said.rpartition("\n")[2]
         return Outcome(path, plain(f"grading ended with status {done.returncode}: {last}"))
     if pdf_part.exists():
         pdf_part.replace(pdf)

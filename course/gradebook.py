@@ -7,6 +7,7 @@ written is UTF-8 with a mark that spreadsheets know it by, and no cell of it is 
 import csv
 import io
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,9 @@ from course.sheet import whole
 
 ROSTER = ("student", "file", "group", "extension", "handed in")
 MANUAL = ("student", "task", "of", "points", "grader", "comment")
-FORMULA = tuple("=+-@＝＋－＠")  # noqa: RUF001, some spreadsheets take these wide ones, too
+FORMULA = "[=+@＝＋－＠-]"  # noqa: RUF001, some spreadsheets take these wide ones, too
+# where a cell begins, or would for who takes semicolons for separators
+BEGINNING = re.compile(rf'(^|;["\s]*)(?={FORMULA})')
 CODE_TASKS = sorted({row.task for row in ROWS})
 MAX_MISTAKES = 20  # that are named
 
@@ -52,7 +55,7 @@ def cell(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", text)
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return f"'{words}" if words.startswith(FORMULA) else words
+    return BEGINNING.sub(r"\1'", words)
 
 
 def read_table(
@@ -80,9 +83,7 @@ def read_table(
     try:
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error as error:
-        raise ValueError(
-            f"{path} is no CSV ({error}), expected quotes around such cells"
-        ) from error
+        raise ValueError(f"{path} is no CSV ({error}): save it as one again") from error
     head = [name.strip().lower() for name in table[0]] if table else []
     wrong = [*(n for n in head if n not in columns), *(n for n in needed if n not in head)]
     if wrong or len(set(head)) < len(head):
@@ -133,7 +134,7 @@ def moment(text: str) -> datetime:
 
 
 def without_roster(paths: Iterable[Path]) -> list[Student]:
-    """Return a student for each zip, named after it, and more exactly where two would be the same."""
+    """Return a student for each zip, named after it, so that no two have one name."""
     names = {path: cell(path.stem) or name_of(path) for path in paths}
     same = Counter(name.casefold() for name in names.values())
     return [
@@ -161,15 +162,11 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
         if not name:
             mistakes.append(f"{place} has no student, expected a name or number")
         elif name in students:
-            mistakes.append(
-                f"{place}: {name!r} is in {places[name]} already, expected one row each"
-            )
+            mistakes.append(f"{place}: {name!r} is in {places[name]}, too, expected one row each")
         if extension is None:
             mistakes.append(f"{place}: extension is {row['extension']!r}, expected hours")
         if row["file"] and cell(row["file"]) not in files:
-            mistakes.append(
-                f"{place}: there is no {row['file']!r} in the folder, expected a zip in it"
-            )
+            mistakes.append(f"{place}: file is {row['file']!r}, expected a zip in the folder")
         if row["handed in"]:
             try:
                 handed_in = moment(row["handed in"])
@@ -314,7 +311,7 @@ def entries(
 
 
 def template(entries: Iterable[Entry]) -> bytes:
-    """Return the table for people to fill in: a row for each student who handed in and each task."""
+    """Return the table for people to fill in: a row for each who handed in, and prose task."""
     rows = []
     for student, _, given, *_ in entries:
         for task, most in PROSE.items() if student.path else ():

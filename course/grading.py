@@ -111,7 +111,7 @@ def judged(row: Row, answer: Answer, expected: dict[str, Any]) -> str | None:
 
 
 def few_numbers(error: str) -> str:
-    """Return what a hand-in said without its numbers, if there are so many that they tell inputs."""
+    """Return what a hand-in said, without numbers where so many could be its inputs."""
     return error if len(NUMBER.findall(error)) <= MAX_NUMBERS else NUMBER.sub("#", error)
 
 

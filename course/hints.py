@@ -42,7 +42,7 @@ def unneeded_imports(sources: Mapping[str, str]) -> Iterator[str]:
 
 
 def own_cells(notebook: Mapping, starter: Mapping) -> dict[str, list[str]]:
-    """Return what a notebook's cells of code and of text say beyond the starter's, without spaces."""
+    """Return what cells of code and of text say that the starter's do not, without spaces."""
     theirs = set(map(squeezed, starter["cells"]))
     cells: dict[str, list[str]] = {"code": [], "text": []}
     for cell in notebook["cells"]:
@@ -73,8 +73,10 @@ def equal_to(found: Mapping[str, str], owners: Mapping[str, Iterable[str]]) -> I
         found: the digests of one.
         owners: the names of the others that have a digest.
     """
+    kinds: dict[str, list[str]] = {}
     for kind, digest in found.items():
-        names = list(islice(owners.get(digest, ()), SHOWN + 1))
-        if names:
+        if names := list(islice(owners.get(digest, ()), SHOWN + 1)):
             some = ", ".join(names[:SHOWN]) + (" and others" if len(names) > SHOWN else "")
-            yield f"the {kind} of its notebook is that of {some}"
+            kinds.setdefault(some, []).append(kind)
+    for some, same in kinds.items():
+        yield f"its notebook has the {' and '.join(same)} of {some}"

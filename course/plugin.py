@@ -115,7 +115,7 @@ def looked_at(handed: Any, starter_notebook: bytes) -> dict[str, Any]:
         sources["notebook"] = "\n".join(cells)
         found = digests(handed.notebook, starter)
         solution = json.loads((ROOT / NOTEBOOK).read_text("utf-8"))
-        owners = dict.fromkeys(digests(solution, starter).values(), ["the solution"])
+        owners = {digest: ["the solution"] for digest in digests(solution, starter).values()}
     hints = [*unneeded_imports(sources), *equal_to(found, owners)]
     return {"hints": [plain(hint) for hint in hints], "notebook": found}
 
@@ -284,10 +284,11 @@ def write_pdf(graded: Graded, option: Any) -> list[str]:
     path = option.report_pdf
     if path is None or graded.notebook is None:
         return []
+    from course.folder import name_of
     from course.paper import report_pdf
 
     try:
-        name = plain(option.hand_in.stem)
+        name = name_of(option.hand_in)
         pdf, notes = report_pdf(graded.notebook, graded.folder, name, boxed=graded.boxed)
     except RuntimeError as error:
         return [plain(str(error))]
