@@ -4,12 +4,16 @@ It is written for each student from the sheet alone. It names no value that was 
 nothing that is meant for a person who grades; what a hand-in said stands in it as text.
 """
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
 
+import numpy as np
+
 from course.gradebook import Entry, cell
-from course.rubric import PROSE, ROWS, Row
+from course.grading import PUBLIC_SEED
+from course.rubric import PROSE, ROWS, Row, draw
 from course.sheet import plain
 
 PAGE = """<!DOCTYPE html>
@@ -122,7 +126,20 @@ def problem(row: Row, why: str) -> Iterator[str]:
     unit = "point" if row.points == 1 else "points"
     yield f"<li>{row.task}, {escape(row.name)} ({row.points:g} {unit}): {escape(why)}."
     yield f"<br>Call: <code>{escape(row.expression)}</code>"
+    for name, expression in row.given.items():
+        yield f"<br>There <code>{name}</code> is <code>{escape(expression)}</code>, which is right."
+    if given := "; ".join(shapes(row)):
+        yield f"<br>Shapes: {given}."
     yield f"<br>Hint: {escape(row.hint)}.</li>"
+
+
+def shapes(row: Row) -> Iterator[str]:
+    """Say of what shapes the matrices are that a row's functions are called with."""
+    own = re.findall(r"\b(?:for|lambda) (\w+)", row.expression)  # names of the expression itself
+    for name, value in draw(row, PUBLIC_SEED).items():  # of the same shapes for every seed
+        arrays = value if isinstance(value, list) else [value]
+        if name not in own and all(np.ndim(array) == 2 for array in arrays):
+            yield f"<code>{name}</code>: {', '.join(' × '.join(map(str, a.shape)) for a in arrays)}"
 
 
 def report(entry: dict[str, Any]) -> Iterator[str]:
