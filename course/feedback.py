@@ -13,7 +13,7 @@ import numpy as np
 
 from course.gradebook import Entry, cell
 from course.grading import PUBLIC_SEED
-from course.rubric import PROSE, ROWS, Row, draw
+from course.rubric import FUNCTIONS, PROSE, ROWS, Row, draw
 from course.sheet import plain
 
 PAGE = """<!DOCTYPE html>
@@ -36,10 +36,15 @@ code {{ background: #f3f3f3; padding: 0 0.2rem; overflow-wrap: anywhere }}
 </html>
 """
 AGAIN = (
-    "Every row is an expression on your functions. To see it fail for yourself, with other numbers "
-    "than those that you were graded on, run"
+    "Every row of the rubric is an expression on your functions. To see rows fail for yourself, "
+    "with other numbers than those that you were graded on, run "
+    "<code>.venv/bin/python -m pytest course/rubric.py</code> in the folder of the assignment. "
+    "(Entry 0 is the first of a list. <code>softplus</code>, log(1 + exp(z)), is an activation "
+    "that no task asks for, and <code>drawn</code> draws weights that are known.)"
 )
-COMMAND = ".venv/bin/python -m pytest course/rubric.py"
+FOLLOWING = (
+    "These rows use functions that are named above, and may have their points once those are right:"
+)
 MAX_CELLS = 10  # of a report that are named
 
 
@@ -59,8 +64,8 @@ def body(entry: Entry) -> Iterator[str]:
         )
         yield f"<p>Your hand-in {what}.</p>"
         return
-    yield f"<p>Of <code>{escape(cell(student.path.name))}</code>"
-    yield f"{f', handed in {entry.late:g} hours late' if entry.late else ''}.</p>"
+    late = f", handed in {entry.late:g} hours late" if entry.late else ""
+    yield f"<p>Of <code>{escape(cell(student.path.name))}</code>{late}.</p>"
     yield from points(entry)
     yield from notes(sheet["notes"])
     yield from problems(sheet)
@@ -104,33 +109,49 @@ def notes(lines: list[str]) -> Iterator[str]:
 
 
 def problems(sheet: dict[str, Any]) -> Iterator[str]:
-    """Write why rows have no points, by task."""
-    failed = [
-        (row, sheet["tasks"][row.task]["failed"][row.name])
-        for row in ROWS
-        if row.name in sheet["tasks"][row.task]["failed"]
-    ]
-    if not failed:
+    """Write why rows have no points: first by function, then those that may follow from others."""
+    lost = [(row, sheet["tasks"][row.task]["failed"].get(row.name)) for row in ROWS]
+    lost = [(row, why) for row, why in lost if why is not None]
+    if not lost:
         yield "<p>Every row of the rubric has its points.</p>"
         return
-    yield "<h2>What went wrong</h2>"
-    yield f"<p>{AGAIN} <code>{COMMAND}</code> in the folder of the assignment.</p>\n<ul>"
-    for row, why in failed:
-        yield from problem(row, why)
-    yield "</ul>"
+    yield f"<h2>What went wrong</h2>\n<p>{AGAIN}</p>"
+    wrong = dict.fromkeys(row.function for row, _ in lost)
+    first = []  # that are wrong by themselves
+    for function in wrong:
+        own = [(row, why) for row, why in lost if row.function == function]
+        if causes := [(row, why) for row, why in own if not wrong.keys() & row.needs.split()]:
+            first.append(function)
+            yield f"<h3><code>{function}</code> in {FUNCTIONS[function]}.py</h3>\n<ul>"
+            for row, why in causes:
+                yield from problem(row, why)
+            yield "</ul>"
+    if effects := [(row, why) for row, why in lost if wrong.keys() & row.needs.split()]:
+        yield f"<h3>What may follow from these</h3>\n<p>{FOLLOWING}</p>\n<ul>"
+        for row, why in effects:
+            names = [name for name in wrong if name in row.needs.split()]
+            names = [name for name in names if name in first] or names
+            used = ", ".join(f"<code>{name}</code>" for name in names)
+            yield f"<li>{said(row, why)}<br>It uses {used}.</li>"
+        yield "</ul>"
+
+
+def said(row: Row, why: str) -> str:
+    """Return why a row has no points."""
+    unit = "point" if row.points == 1 else "points"
+    reason = plain(why.removesuffix(f" ({row.hint})"))
+    return f"{row.task}, {escape(row.name)} ({row.points:g} {unit}): {escape(reason)}."
 
 
 def problem(row: Row, why: str) -> Iterator[str]:
     """Write why a row has no points, the call, and where to look."""
-    why = plain(why.removesuffix(f" ({row.hint})"))
-    unit = "point" if row.points == 1 else "points"
-    yield f"<li>{row.task}, {escape(row.name)} ({row.points:g} {unit}): {escape(why)}."
+    yield f"<li>{said(row, why)}<br>Hint: {escape(row.hint)}."
     yield f"<br>Call: <code>{escape(row.expression)}</code>"
     for name, expression in row.given.items():
-        yield f"<br>There <code>{name}</code> is <code>{escape(expression)}</code>, which is right."
+        yield f"<br>Here <code>{name}</code> is the right <code>{escape(expression)}</code>."
     if given := "; ".join(shapes(row)):
         yield f"<br>Shapes: {given}."
-    yield f"<br>Hint: {escape(row.hint)}.</li>"
+    yield "</li>"
 
 
 def shapes(row: Row) -> Iterator[str]:

@@ -307,6 +307,17 @@ def test_feedback_names_row_reason_call_and_hint(zips, tmp_path):
     assert text.count(hint) == 1
 
 
+def test_feedback_tells_causes_from_what_follows(zips, tmp_path):
+    names = ["2b errors of every layer", "2b gradients of both layers", "2c gradient descent"]
+    text = feedback(tmp_path, *zips("anna.zip"), failed=dict.fromkeys(names, "is not finite"))
+    causes, _, effects = text.partition("What may follow")
+    assert "<h3><code>layer_errors</code> in task2a.py</h3>" in causes
+    assert "<h3><code>gradient_descent</code> in task2.py</h3>" in causes
+    assert "gradients of both layers" not in causes
+    assert "gradients of both layers" in effects
+    assert "It uses <code>layer_errors</code>." in effects
+
+
 def test_feedback_has_no_seed_and_nothing_for_graders(zips, tmp_path):
     text = feedback(
         *(tmp_path, *zips("anna.zip")),
