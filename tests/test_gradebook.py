@@ -168,6 +168,11 @@ def test_tables_may_be_as_spreadsheets_write_them(encoding, separator, zips, tab
     assert [(s.name, s.extension, s.path.name) for s in students] == [("Åse", 1.5, "Åse.zip")]
 
 
+def test_letters_may_be_put_together_in_either_way(zips, table):
+    (student,) = read_roster(table("student", "\u00c5se"), zips("A\u030ase.zip"))
+    assert student.path.name == "A\u030ase.zip"
+
+
 def test_another_encoding_is_named(zips, table):
     with pytest.raises(ValueError, match=r'not in UTF-8 .*"CSV UTF-8": save it as that'):
         read_roster(table("student", "Åse", encoding="latin-1"), zips("a.zip"))
