@@ -69,10 +69,12 @@ def show_one(args: argparse.Namespace, others: Sequence[str]) -> int:
     """Grade one zip and show its sheet; return pytest's exit status.
 
     Raises:
-        ValueError: it is a folder.
+        ValueError: it is a folder, or options are for one.
     """
     if args.path.is_dir():
         raise ValueError(f"{args.path} is a folder, expected --out=DIR with it, for the grades")
+    if args.roster or args.manual or args.deadline:
+        raise ValueError("--roster, --manual and --deadline are for a class: give --out=DIR, too")
     options = list(others)
     options += [f"--grades={args.grades.absolute()}"] if args.grades else []
     options += [] if args.seed is None else [f"--seed={args.seed}"]
@@ -86,6 +88,8 @@ def grade_class(args: argparse.Namespace, others: Sequence[str]) -> int:
     Raises:
         OSError, ValueError: something that was given is not as expected; nothing was graded.
     """
+    if args.grades:
+        raise ValueError("--grades is for one zip without --out, which has all sheets: omit it")
     if (why := box.why_no_box()) and "--trust" not in others:
         raise ValueError(f"{why}. With --trust there is no box: {box.UNPROTECTED}")
     whole = args.path.is_dir()

@@ -154,6 +154,7 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
     files = {cell(path.name): path for path in paths}
     students: dict[str, Student] = {}
     places: dict[str, str] = {}
+    owners: dict[Path | None, Student] = {}
     mistakes = []
     for place, row in read_table(roster, ROSTER, ROSTER[:1]):
         name, group = cell(row["student"]), cell(row["group"])
@@ -175,6 +176,10 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
         own = [row["file"]] if row["file"] else [f"{name}.zip", f"{group}.zip"]
         path = next((files[cell(file)] for file in own if cell(file) in files), None)
         students[name] = Student(name, path, group, extension or 0, handed_in)
+        other = owners.setdefault(path, students[name])
+        if path and other.name != name and (not group or other.group != group):
+            what = f"{path.name!r} is of {other.name!r}, too"
+            mistakes.append(f"{place}: {what}, expected one group for both")
         places[name] = place
     refuse(mistakes)
     taken = {student.path for student in students.values()}

@@ -133,6 +133,7 @@ def test_who_is_not_in_the_roster_comes_last(zips, table, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
+        (["student,file", "anna,", "bob,anna.zip"], "row 3: 'anna.zip' is of 'anna', too"),
         (["student,file", "anna,x.zip"], "row 2: file is 'x.zip', expected a zip in the folder"),
         (["student", "anna", "", "anna"], "row 4: 'anna' is in "),
         (["student,extension", "anna,two days"], "row 2: extension is 'two days', expected hours"),
@@ -291,7 +292,9 @@ def test_equal_notebooks_are_pointed_at_and_groups_are_not(zips, tmp_path, table
     paths = zips("a.zip", "b.zip", "c.zip")
     graded(tmp_path, *paths[:2], notebook={"code": "c", "text": "t"})
     graded(tmp_path, paths[2], notebook={"code": "other"})
-    students = read_roster(table("student,file", "anna,a.zip", "bob,a.zip", "eve,b.zip"), paths)
+    students = read_roster(
+        table("student,file,group", "anna,a.zip,1", "bob,a.zip,1", "eve,b.zip,"), paths
+    )
     found = [row["for a person"] for row in rows(grades(entries(students, tmp_path, {}, {})))]
     assert found[:3] == [f"its notebook has the code and text of {n}.zip" for n in "bba"]
     assert found[3] == "not in the roster"
