@@ -34,6 +34,7 @@ DECIDING = ("course/handed.py", "course/hints.py", "course/paper.py", "course/st
 RERUN = ("all", "sample", "none")
 ONE_IN = 10  # of a sample
 PLAIN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
+TO_ITS_END = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 MAX_SECONDS = 1800  # for a hand-in without its report, whatever happens
 
 
@@ -206,15 +207,19 @@ def grade_one(path: Path, out: Path, options: Options) -> Outcome:
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
         done = subprocess.run(command, cwd=ROOT, timeout=seconds, check=False, **streams)
-        sheet = json.loads(sheet_part.read_text("utf-8"))
     except subprocess.TimeoutExpired:
         return Outcome(path, f"was not graded within {seconds:.0f} seconds")
-    except (OSError, ValueError) as error:
-        said = done.stdout.decode(errors="replace").strip() or "it said nothing"
-        if done.returncode == pytest.ExitCode.USAGE_ERROR:
-            raise ValueError(said) from error
-        last = said.rpartition("\n")[2]
-        return Outcome(path, plain(f"grading ended with status {done.returncode}: {last}"))
+    said = done.stdout.decode(errors="replace").strip() or "it said nothing"
+    if done.returncode == pytest.ExitCode.USAGE_ERROR:
+        raise ValueError(said)
+    try:
+        if done.returncode not in TO_ITS_END:  # interrupted, it may have left half a sheet
+            raise ValueError
+        sheet = json.loads(sheet_part.read_text("utf-8"))
+    except (OSError, ValueError):
+        exit_said = re.search(r"Exit: (.*?) !*$", said, re.MULTILINE)  # by pytest.exit
+        why = exit_said[1] if exit_said else said.rpartition("\n")[2]
+        return Outcome(path, plain(f"grading ended with status {done.returncode}: {why}"))
     if pdf_part.exists():
         pdf_part.replace(pdf)
     else:

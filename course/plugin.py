@@ -141,8 +141,11 @@ class Rubric(pytest.File):
     def setup(self) -> None:
         """Find out why rows have no points, for all of them at once."""
         if graded := self.config.stash.get(GRADED, None):
-            expected = references(ROOT, graded.seed)
-            results = grade(graded.folder, graded.seed, expected, boxed=graded.boxed)
+            try:
+                expected = references(ROOT, graded.seed)
+                results = grade(graded.folder, graded.seed, expected, boxed=graded.boxed)
+            except Exception as error:  # ours, and no reason for a hand-in to have no points
+                pytest.exit(f"it could not be graded: {plain(str(error))}")
         else:
             results = grade(ROOT, PUBLIC_SEED, public(), boxed=False)
         self.failed = {row_key(row): why for row, why in results if why is not None}
@@ -248,7 +251,9 @@ def final(reports: list[Any], name: str) -> dict[str, Any]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # the last to write
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Iterator[None]:
+def pytest_terminal_summary(
+    terminalreporter: Any, exitstatus: int, config: pytest.Config
+) -> Iterator[None]:
     """Show the sheet if the rubric was tested, and write its JSON if asked to."""
     yield
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
@@ -271,7 +276,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Ite
     result = sheet(failed, cells if ran else None, graded.notes if graded else ())
     if graded:
         result |= graded.looked_at
-        result["notes"] += write_pdf(graded, config.option)
+        if exitstatus != pytest.ExitCode.INTERRUPTED:
+            result["notes"] += write_pdf(graded, config.option)
     terminalreporter.section("grade sheet")
     terminalreporter.write("".join(f"{line}\n" for line in sheet_lines(result)))
     if file := config.getoption("--grades"):

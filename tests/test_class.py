@@ -255,21 +255,54 @@ def test_a_damaged_sheet_is_made_anew(left, empty, said):
         ("print('so it ends'); raise SystemExit(3)", "grading ended with status 3: so it ends"),
         ("import os; os.kill(os.getpid(), 9)", "grading ended with status -9: it said nothing"),
         ("import sys; open(sys.argv[1], 'w').write('{')", "grading ended with status 0"),
-        ("import time; time.sleep(99)", "was not graded within 1 seconds"),
+        (
+            "print('!! Exit: no room !!\\nso'); raise SystemExit(2)",
+            "grading ended with status 2: no",
+        ),
+        (f"{SHEET}; raise SystemExit(2)", "grading ended with status 2"),  # as if interrupted
         ("print('\\x1b[2J'); raise SystemExit(1)", "grading ended with status 1: [2J"),
     ],
 )
-def test_grading_that_fails_is_a_reason(code, why, empty, said, monkeypatch):
-    monkeypatch.setattr(folder, "MAX_SECONDS", 1)
+def test_grading_that_fails_is_a_reason(code, why, empty, said):
     said(code)
     outcome = grade_one(*empty, NONE)
     assert outcome.why.startswith(why)
     assert not folder.sheet_path(empty[1], empty[0]).exists()
 
 
+def test_grading_that_hangs_is_a_reason(empty, said, monkeypatch):
+    monkeypatch.setattr(folder, "MAX_SECONDS", 1)
+    said("import time; time.sleep(9999)")
+    assert grade_one(*empty, NONE).why == "was not graded within 1 seconds"
+
+
 def test_options_that_pytest_does_not_take_end_it(empty):
     with pytest.raises(ValueError, match="unrecognized arguments: --rostr=x"):
         grade_one(*empty, NONE._replace(others=("--rostr=x",)))
+
+
+@needs_box
+def test_what_the_grader_lacks_costs_nobody_points(empty, monkeypatch):
+    monkeypatch.setattr(folder, "pytest_command", broken_references(folder.pytest_command))
+    outcome = grade_one(*empty, NONE)
+    assert "it could not be graded: no memory" in outcome.why
+    assert not folder.sheet_path(empty[1], empty[0]).exists()
+
+
+def broken_references(pytest_command):
+    """Return the command, of a pytest whose solution has no values."""
+    code = (
+        "import pytest, sys, course.plugin\ndef references(*arguments):\n"
+        "    raise RuntimeError('no memory')\n"
+        "course.plugin.references = references\nsys.exit(pytest.main(sys.argv[1:]))"
+    )
+
+    def command(*arguments, **options):
+        words = pytest_command(*arguments, **options)
+        at = words.index("-m")
+        return [*words[:at], "-c", code, *words[at + 2 :]]
+
+    return command
 
 
 def test_a_pdf_of_before_goes_with_its_report(empty, said):
@@ -441,15 +474,27 @@ def whole(tmp_path_factory):
 
 
 @needs_box
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_and_started_again_it_gives_the_same(kill, whole, tmp_path):
+@pytest.mark.parametrize(
+    ("kill", "number"),
+    [
+        (os.kill, signal.SIGKILL),
+        (os.kill, signal.SIGTERM),
+        (os.killpg, signal.SIGKILL),
+        (os.killpg, signal.SIGINT),  # as a terminal does
+    ],
+)
+def test_killed_and_started_again_it_gives_the_same(kill, number, whole, tmp_path):
     zips, grades = whole
     out, options = tmp_path / "out", NO_REPORT
     with subprocess.Popen(
-        command(zips, "--out", out, *options), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        command(zips, "--out", out, *options),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         process.stderr.readline()  # the first is done
-        process.send_signal(kill)
+        kill(process.pid, number)
         process.stderr.read()
     assert process.returncode
     assert still(str(zips)) == []
