@@ -185,7 +185,9 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
     taken = {student.path for student in students.values()}
     unlisted = without_roster(path for path in paths if path not in taken)
     for student in unlisted:
-        name = student.name if student.name not in students else name_of(student.path)
+        name = student.name
+        while name in students:
+            name = f"{name}, not in the roster"
         students[name] = student._replace(name=name, listed=False)
     return list(students.values())
 

@@ -130,6 +130,14 @@ def test_who_is_not_in_the_roster_comes_last(zips, table, tmp_path):
     assert "not in the roster" in found[1]["for a person"]
 
 
+def test_a_zip_named_after_somebody_else_takes_nobodys_place(zips, table):
+    paths = zips("17.zip", "anna.zip")
+    students = read_roster(table("student,file", "anna,17.zip"), paths)
+    assert [(s.name, s.path.name) for s in students] == [
+        *(("anna", "17.zip"), ("anna, not in the roster", "anna.zip"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
