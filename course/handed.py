@@ -14,6 +14,7 @@ from course.worker import TASK_FILES
 MB = 2**20
 CODE = tuple(f"{name}.py" for name in TASK_FILES)
 MAX_ZIP, MAX_ENTRIES, MAX_CODE, MAX_NOTEBOOK = 100 * MB, 5000, MB, 30 * MB
+MAX_PARTS = 500_000  # of a notebook's JSON, each of which takes much more memory than file
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -50,9 +51,14 @@ def read_entries(file: zipfile.ZipFile) -> HandIn:
         if depths[len(folders[0].parts)] > 1:
             return HandIn({}, None, [f"has task files in {len(folders)} folders, expected one"])
         notes.append(f"of {len(folders)} folders with such files, only the uppermost counts")
+    chosen = {entry: place for entry, place in ours.items() if place.parent == folders[0]}
+    notebooks = [entry for entry, place in chosen.items() if place.suffix == ".ipynb"]
+    unread = set(
+        notebooks if len(notebooks) > 1 else []
+    )  # which could be as many as fill the memory
     contents: dict[str, bytes] = {}
-    for entry, place in ours.items():
-        if place.parent == folders[0]:
+    for entry, place in chosen.items():
+        if entry not in unread:
             content = read_entry(file, entry)
             if isinstance(content, str):
                 notes.append(f"{place.name} {content}")
@@ -63,7 +69,10 @@ def read_entries(file: zipfile.ZipFile) -> HandIn:
     notes += left_out([entry.filename for entry in entries if entry not in ours])
     code = {name: content for name, content in contents.items() if name in CODE}
     notes += [f"{name} is missing" for name in CODE if name not in code]
-    notebook, why = read_notebook([contents[name] for name in contents.keys() - code.keys()])
+    if len(notebooks) != 1:
+        return HandIn(code, None, [*notes, f"holds {len(notebooks)} notebooks, expected one"])
+    read = contents.get(chosen[notebooks[0]].name)
+    notebook, why = read_notebook(read) if read is not None else (None, [])
     return HandIn(code, notebook, notes + why)
 
 
@@ -101,17 +110,15 @@ def read_entry(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | str:
     return content if len(content) <= limit else f"has more than {limit // MB} MB"
 
 
-def read_notebook(
-    contents: list[bytes],
-) -> tuple[nbformat.NotebookNode | None, list[str]]:
-    """Return the one notebook with what counts in it, or in words why there is none.
+def read_notebook(content: bytes) -> tuple[nbformat.NotebookNode | None, list[str]]:
+    """Return a notebook with what counts in it, or in words why there is none.
 
     All metadata go: they could tell a test to skip a cell, and its kernel what to be.
     """
-    if len(contents) != 1:
-        return None, [f"holds {len(contents)} notebooks, expected one"]
+    if max(map(content.count, (b"{", b"[", b","))) > MAX_PARTS:
+        return None, [f"its notebook has more than {MAX_PARTS} parts"]
     try:
-        notebook = nbformat.reads(contents[0].decode("utf-8-sig"), as_version=4)
+        notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
         for cell in notebook.cells:
             cell.metadata = nbformat.NotebookNode()
         notebook.metadata = nbformat.NotebookNode()

@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -39,6 +40,7 @@ class Graded(NamedTuple):
     notes: list[str]
     seed: int
     boxed: bool
+    looked_at: dict[str, Any]  # for a person, see hints.py
 
 
 GRADED = pytest.StashKey[Graded]()
@@ -50,6 +52,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     option = group.addoption
     option("--grades", metavar="FILE", help="write the grade sheet as JSON")
     option("--hand-in", type=Path, metavar="FILE.zip", help="grade this instead of what is here")
+    option(
+        "--report-pdf", type=Path, metavar="FILE", help="write --hand-in's report as it is stored"
+    )
     option("--seed", type=int, help="of the hidden inputs of --hand-in; default: another each time")
     option("--trust", action="store_true", help="--hand-in without a box where there is none")
 
@@ -72,6 +77,8 @@ def pytest_configure(config: pytest.Config) -> None:
     from course.handed import read_zip
     from course.starter import NOTEBOOK, starter_files, write
 
+    # whoever has asked for grades is gone: end in good order, with all that was started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # twice as many are an error
     handed = read_zip(path)
     folder = Path(tempfile.mkdtemp(prefix="hand-in-"))
@@ -90,8 +97,27 @@ def pytest_configure(config: pytest.Config) -> None:
         [plain(note) for note in notes],
         secrets.randbits(64) if seed is None else seed,
         not why,
+        looked_at(handed, files[NOTEBOOK]),
     )
     config.args = [str(RUBRIC)]
+
+
+def looked_at(handed: Any, starter_notebook: bytes) -> dict[str, Any]:
+    """Return hints on a hand-in, and digests of its notebook, by which it is found elsewhere."""
+    from course.hints import digests, equal_to, unneeded_imports
+    from course.starter import NOTEBOOK
+
+    sources = {name: text.decode(errors="replace") for name, text in handed.code.items()}
+    found, owners = {}, {}
+    if handed.notebook:
+        starter = json.loads(starter_notebook)
+        cells = [cell.source for cell in handed.notebook.cells if cell.cell_type == "code"]
+        sources["notebook"] = "\n".join(cells)
+        found = digests(handed.notebook, starter)
+        solution = json.loads((ROOT / NOTEBOOK).read_text("utf-8"))
+        owners = {digest: ["the solution"] for digest in digests(solution, starter).values()}
+    hints = [*unneeded_imports(sources), *equal_to(found, owners)]
+    return {"hints": [plain(hint) for hint in hints], "notebook": found}
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -115,8 +141,11 @@ class Rubric(pytest.File):
     def setup(self) -> None:
         """Find out why rows have no points, for all of them at once."""
         if graded := self.config.stash.get(GRADED, None):
-            expected = references(ROOT, graded.seed)
-            results = grade(graded.folder, graded.seed, expected, boxed=graded.boxed)
+            try:
+                expected = references(ROOT, graded.seed)
+                results = grade(graded.folder, graded.seed, expected, boxed=graded.boxed)
+            except Exception as error:  # ours, and no reason for a hand-in to have no points
+                pytest.exit(f"it could not be graded: {plain(str(error))}")
         else:
             results = grade(ROOT, PUBLIC_SEED, public(), boxed=False)
         self.failed = {row_key(row): why for row, why in results if why is not None}
@@ -222,7 +251,9 @@ def final(reports: list[Any], name: str) -> dict[str, Any]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # the last to write
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Iterator[None]:
+def pytest_terminal_summary(
+    terminalreporter: Any, exitstatus: int, config: pytest.Config
+) -> Iterator[None]:
     """Show the sheet if the rubric was tested, and write its JSON if asked to."""
     yield
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
@@ -243,11 +274,32 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Ite
     graded = config.stash.get(GRADED, None)
     ran = cells or (graded and config.option.nbval)
     result = sheet(failed, cells if ran else None, graded.notes if graded else ())
+    if graded:
+        result |= graded.looked_at
+        if exitstatus != pytest.ExitCode.INTERRUPTED:
+            result["notes"] += write_pdf(graded, config.option)
     terminalreporter.section("grade sheet")
     terminalreporter.write("".join(f"{line}\n" for line in sheet_lines(result)))
     if file := config.getoption("--grades", None):
         result["seed"] = graded.seed if graded else PUBLIC_SEED
         Path(file).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def write_pdf(graded: Graded, option: Any) -> list[str]:
+    """Write the PDF of the report as it is stored, if asked to; return notes on it."""
+    path = option.report_pdf
+    if path is None or graded.notebook is None:
+        return []
+    from course.folder import name_of
+    from course.paper import report_pdf
+
+    try:
+        name = name_of(option.hand_in)
+        pdf, notes = report_pdf(graded.notebook, graded.folder, name, boxed=graded.boxed)
+    except RuntimeError as error:
+        return [plain(str(error))]
+    path.write_bytes(pdf)
+    return [plain(note) for note in notes]
 
 
 def reason_of_row(report: Any) -> str:

@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, writes
 
-from course.handed import MAX_CODE, MAX_ENTRIES, read_zip
+from course.handed import MAX_CODE, MAX_ENTRIES, MAX_PARTS, read_zip
 from tests.course_files import zipped
 
 CODE = {f"{name}.py": f"# {name}\n" for name in ("task2a", "task2", "task3", "task4")}
@@ -175,6 +175,18 @@ def test_one_notebook_is_expected(read, notebooks):
     handed = read(CODE | dict.fromkeys(notebooks, NOTEBOOK))
     assert handed.notebook is None
     assert f"holds {len(notebooks)} notebooks, expected one" in handed.notes
+
+
+def test_many_notebooks_are_not_unpacked(read, monkeypatch):
+    monkeypatch.setattr("course.handed.read_entry", lambda file, entry: pytest.fail(entry.filename))
+    assert read({f"{n}.ipynb": "" for n in range(9)}).notebook is None
+
+
+@pytest.mark.parametrize("part", ["{}", "[]", "1"])
+def test_a_notebook_of_too_many_parts_is_not_parsed(part, read, monkeypatch):
+    monkeypatch.setattr("nbformat.reads", lambda *arguments, **options: pytest.fail("parsed"))
+    handed = read(CODE | {"a.ipynb": f"[{','.join([part] * (MAX_PARTS + 2))}]"})
+    assert f"its notebook has more than {MAX_PARTS} parts" in handed.notes
 
 
 def test_metadata_of_a_notebook_go(read):
