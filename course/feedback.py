@@ -167,7 +167,7 @@ def report(entry: dict[str, Any]) -> Iterator[str]:
     """Write what became of the report."""
     yield "<h2>The report</h2>"
     if entry["points"] is None:
-        yield "<p>It was not executed again.</p>"
+        yield "<p>It was not executed again, and its points are not among these.</p>"
         return
     yield (
         f"<p>{entry['points']:g} of {entry['of']} points, beside the others, for showing again "

@@ -63,10 +63,13 @@ def difference(found: Any, expected: Any, atol: float) -> str | None:
     if isinstance(expected, list):
         if (isinstance(found, np.ndarray) and not found.shape) or len(found) != len(expected):
             return f"is {form(found)}, expected {form(expected)}"
-        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-            if different := difference(one, other, atol):
-                return f"{different} (entry {number})"
-        return None
+        differences = [difference(*pair, atol) for pair in zip(found, expected, strict=True)]
+        if not any(differences):
+            return None
+        first = next(filter(None, differences))
+        numbers = [str(number) for number, why in enumerate(differences) if why == first]
+        where = f"{'entry' if len(numbers) == 1 else 'entries'} {', '.join(numbers)}"
+        return f"{first} {'of' if ' in entr' in first else 'in'} {where}"
     if isinstance(found, list) or found.shape != expected.shape:
         if isinstance(found, np.ndarray) and found.size == 1 and not expected.shape:
             return difference(found.reshape(()), expected, atol)
