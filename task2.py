@@ -24,6 +24,7 @@ from utils import EXACT_BELOW, batch_loader, in_digits, settled, small_matrices,
 
 VALIDATIONS_PER_EPOCH = 5
 PATIENCE = 50  # validations without improvement before training stops
+FEW = 1_000  # examples, whose activations in ten layers take a few megabytes
 RESERVE = 4  # sums are looked at in one batch from one validation to the next
 
 Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]
@@ -89,6 +90,15 @@ def calculate_accuracy(targets: Array, outputs: Array) -> float:
     """
     hits = outputs.argmax(axis=1) == targets.argmax(axis=1)
     return np.count_nonzero(hits) / len(hits)
+
+
+def predict(X: Array, ws: Weights, activation: Activation) -> Array:
+    """Return the outputs [N, K] for inputs X [N, inputs], one or more.
+
+    A few examples at a time, since activations of all of them would be new memory each time.
+    """
+    parts = (X[first : first + FEW] for first in range(0, len(X), FEW))
+    return np.vstack([forward(x, ws, activation)[-1] for x in parts])
 
 
 def evaluate(targets: Array, outputs: Array) -> tuple[float, float]:
@@ -248,8 +258,7 @@ def train(
         for done, step in pairwise([0, *validations]):
             ws, vs, *seen = descend(islice(batches, step - done), ws, vs, experiment)
             require_exact_sums([(farthest, ws[0])], experiment)
-            outputs = forward(X_val, ws, experiment.activation)[-1]
-            loss, accuracy = evaluate(Y_val, outputs)
+            loss, accuracy = evaluate(Y_val, predict(X_val, ws, experiment.activation))
             if not np.isfinite(loss):
                 raise FloatingPointError(
                     f"{experiment.name}: validation loss is {loss} after {step} steps, expected a "

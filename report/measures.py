@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-from task2 import Experiment, Run, evaluate
+from task2 import Experiment, Run, evaluate, predict
 from task2a import Activation, Array, Weights, backward, count_parameters, forward
 from task4 import loss_along, saturation
 from utils import small_matrices, snap
@@ -55,7 +55,7 @@ def steps_until(run: Run, loss: float) -> float:
 
 def evaluated(X: Array, Y: Array, ws: Weights, activation: Activation) -> tuple[float, float]:
     """Return loss and accuracy of a network for inputs [N, inputs] and one-hot labels [N, K]."""
-    return evaluate(Y, forward(X, ws, activation)[-1])
+    return evaluate(Y, predict(X, ws, activation))
 
 
 def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[str, float]:
