@@ -492,6 +492,8 @@ def test_killed_and_started_again_it_gives_the_same(kill, number, whole, tmp_pat
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # who runs the tests in the background may ignore it, and what they start with them
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         process.stderr.readline()  # the first is done
         kill(process.pid, number)
