@@ -180,9 +180,10 @@ def scan(
         sizes: of the steps.
     """
     losses = []
-    for ws in weights:
-        gradients = backward(Y, forward(X, ws, activation), ws, activation)
-        losses.append(loss_along(X, Y, ws, gradients, activation, [0, *sizes]))
+    with small_matrices():
+        for ws in weights:
+            gradients = backward(Y, forward(X, ws, activation), ws, activation)
+            losses.append(loss_along(X, Y, ws, gradients, activation, [0, *sizes]))
     before, *after = np.transpose(losses)
     return {size: values / before for size, values in zip(sizes, after, strict=True)}
 

@@ -992,3 +992,8 @@ def test_parameters_are_counted_from_the_weights(shapes, as_implemented, with_ev
     ws = [np.zeros(shape) for shape in shapes]
     assert count_parameters(ws) == as_implemented
     assert count_parameters(ws, bias_in_every_layer=True) == with_every_bias
+
+
+def test_biases_of_every_layer_are_asked_for_by_name():
+    with pytest.raises(TypeError, match="positional"):
+        count_parameters([np.zeros((6, 4))], True)

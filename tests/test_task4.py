@@ -93,6 +93,12 @@ def test_parameters_of_each_topology(layers, parameters):
     assert network_size(layers, bias_in_every_layer=True) == parameters + sum(layers[1:])
 
 
+@pytest.mark.parametrize(("function", "args"), [(network_size, [(64, 10)]), (largest_width, [9, 1])])
+def test_biases_of_every_layer_are_asked_for_by_name(function, args):
+    with pytest.raises(TypeError, match="positional"):
+        function(*args, True)
+
+
 def test_59_units_are_the_most_within_the_budget_of_task_3():
     assert largest_width(50_880, 2) == 59
     assert largest_width(50_890, 2, bias_in_every_layer=True) == 59
@@ -206,6 +212,12 @@ def test_losses_along_a_direction_are_of_weights_moved_against_it(tiny, activati
         moved, _ = gradient_descent(ws, ws, direction, size)
         expected = cross_entropy_loss(Y, forward(X, moved, activation)[-1])
         assert loss == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_direction_without_a_layer_is_refused(tiny):
+    X, Y, ws = tiny((8, 4))
+    with pytest.raises(ValueError, match="shorter"):
+        loss_along(X, Y, ws, ws[:-1], SIGMOID, [0.1])
 
 
 def test_the_loss_falls_against_the_gradient_and_rises_along_it(tiny):

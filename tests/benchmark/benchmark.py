@@ -2,7 +2,8 @@
 
     python tests/benchmark/benchmark.py                      # the table and the targets
     python tests/benchmark/benchmark.py --scaling            # how the cost grows
-    python tests/benchmark/benchmark.py --plot speed.svg     # either of them, also as a figure
+    python tests/benchmark/benchmark.py --whole              # several trainings on all cores
+    python tests/benchmark/benchmark.py --plot speed.svg     # the first two also as a figure
 
 The network is that of Task 3c. Every row runs in a process of its own, with one thread, on the same
 data, batches and initial weights. Seconds are CPU time, so that other programs count little, and a
@@ -11,6 +12,11 @@ is busy for all of them, and ratios are medians over the rounds; with `--scaling
 short for that, and the least counts. In double precision all rows must reach the same validation
 loss, but for scikit-learn's, which is another network (see there), and ours, whose numbers
 are on a grid; ours off the grid must reach it.
+
+With `--whole` the rows have all cores, as their users start them: ours a process for each of them,
+the others the threads that they start by themselves. Seconds are those on the clock then, from the
+first training's beginning to the last one's end, compilation and the start of workers included;
+the rest of the machine should be idle.
 
 `OPENBLAS_CORETYPE`, if set, holds back NumPy and not the others: compare without it.
 """
@@ -22,34 +28,40 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache
 from importlib.metadata import distributions
 from itertools import groupby
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 from typing import NamedTuple
 
-# one thread each; read when the libraries are imported
+# of a row's process; read when the libraries are imported
+os.environ.setdefault("BENCHMARK_THREADS", "1")
 os.environ.update(
-    OMP_NUM_THREADS="1",
-    OPENBLAS_NUM_THREADS="1",
-    MKL_NUM_THREADS="1",
-    VECLIB_MAXIMUM_THREADS="1",
-    NPROC="1",
-    XLA_FLAGS="--xla_cpu_multi_thread_eigen=false",
+    OMP_NUM_THREADS=os.environ["BENCHMARK_THREADS"],
+    OPENBLAS_NUM_THREADS=os.environ["BENCHMARK_THREADS"],
+    MKL_NUM_THREADS=os.environ["BENCHMARK_THREADS"],
+    VECLIB_MAXIMUM_THREADS=os.environ["BENCHMARK_THREADS"],
+    NPROC=os.environ["BENCHMARK_THREADS"],
     JAX_PLATFORMS="cpu",
     CUDA_VISIBLE_DEVICES="",
     TORCHINDUCTOR_COMPILE_THREADS="1",
     MPLBACKEND="agg",
+    REMEMBERED_TRAININGS="leave",
 )
+if os.environ["BENCHMARK_THREADS"] == "1":
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import joblib
 import numpy as np
 from matplotlib import pyplot as plt
+from threadpoolctl import threadpool_info
 
 import task2
+from report.parallel import train_all
 from task2 import VALIDATIONS_PER_EPOCH, calculate_accuracy, descend, evaluate, predict
 from task2a import (
     Array,
@@ -61,6 +73,7 @@ from task2a import (
     std_X,
 )
 from task3 import GAMMA, SCALE, STRETCH, TASK_3C
+from task4 import TASK_4A, TASK_4B, TASK_4E, within_budget
 from utils import NUM_TRAIN, read_split, small_matrices
 
 ALPHA = TASK_3C.learning_rate
@@ -201,7 +214,7 @@ def torch_tensors(problem: Problem) -> list:
     """Return inputs and labels of both splits, sharing the memory of the arrays."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
     X, Y, X_val, Y_val = problem[:4]
     return [torch.from_numpy(a) for a in (X, Y.argmax(axis=1), X_val, Y_val.argmax(axis=1))]
 
@@ -257,14 +270,11 @@ def torch_compiled(problem: Problem) -> tuple[Train, Validate]:
     return train, lambda: torch_evaluate(X_val, Y_val, ws)
 
 
-def jax_scan(problem: Problem) -> tuple[Train, Validate]:
-    """JAX: all batches of a call in one compiled loop."""
+@cache
+def jax_functions() -> tuple[Callable, Callable]:
+    """Return what trains and what evaluates, compiled once for all networks of one shape."""
     import jax
     from jax import numpy as jnp
-
-    jax.config.update("jax_enable_x64", problem.X.dtype == np.float64)
-    X, Y, X_val, Y_val, ws = jax.device_put(problem[:5])
-    state = ws, [jnp.zeros_like(w) for w in ws]
 
     def loss(ws, x, y):
         return -jnp.sum(y * jax.nn.log_softmax(scores(x, ws, jnp.tanh))) / len(x)
@@ -281,6 +291,19 @@ def jax_scan(problem: Problem) -> tuple[Train, Validate]:
     @jax.jit
     def evaluate(ws, X, Y):
         return loss(ws, X, Y), jnp.mean(scores(X, ws, jnp.tanh).argmax(axis=1) == Y.argmax(axis=1))
+
+    return descend, evaluate
+
+
+def jax_scan(problem: Problem) -> tuple[Train, Validate]:
+    """JAX: all batches of a call in one compiled loop."""
+    import jax
+    from jax import numpy as jnp
+
+    jax.config.update("jax_enable_x64", problem.X.dtype == np.float64)
+    X, Y, X_val, Y_val, ws = jax.device_put(problem[:5])
+    state = ws, [jnp.zeros_like(w) for w in ws]
+    descend, evaluate = jax_functions()
 
     def train(order):
         nonlocal state
@@ -428,23 +451,31 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def validated_epoch(
+    train: Train, validate: Validate, order: np.ndarray, batch_size: int
+) -> tuple[float, float]:
+    """Train on all examples, with validations between; return the last one's loss and accuracy."""
+    steps = -(-len(order) // batch_size)
+    parts = range(1, VALIDATIONS_PER_EPOCH)
+    cuts = [-(-steps * part // VALIDATIONS_PER_EPOCH) * batch_size for part in parts]
+    for part in np.split(order, cuts):
+        if len(part):  # an epoch may have fewer batches than validations
+            train(part)
+        found = validate()
+    return found
+
+
 def timed_epochs(row: Implementation, path: Path) -> Iterator[tuple[float, float, float]]:
     """Yield seconds of an epoch, seconds of one with validations, and the last validation loss."""
     problem = joblib.load(path)
     train, validate = row.prepare(problem)
     rng = np.random.default_rng(SEED)
-    steps = -(-len(problem.X) // problem.batch_size)
-    parts = range(1, VALIDATIONS_PER_EPOCH)
-    cuts = [-(-steps * part // VALIDATIONS_PER_EPOCH) * problem.batch_size for part in parts]
     while True:
         orders = [rng.permutation(len(problem.X)) for _ in range(2)]
         start = process_time()
         train(orders[0])
         middle = process_time()
-        for part in np.split(orders[1], cuts):
-            if len(part):  # an epoch may have fewer batches than validations
-                train(part)
-            loss, _ = validate()
+        loss, _ = validated_epoch(train, validate, orders[1], problem.batch_size)
         yield middle - start, process_time() - middle, loss
 
 
@@ -511,15 +542,92 @@ def ratio(one: Measurement, other: Measurement, validating: bool) -> float:
     return float(np.median(np.divide(*times)))
 
 
+# The whole work
+
+WHOLE_ROWS = ["ours", "JAX jit + scan", "PyTorch eager"]
+WHOLE_SEEDS = (1, 2)
+
+
+def whole_networks(quick: bool) -> dict[str, tuple[int, ...]]:
+    """Return the layers of the report's networks that differ from Task 3c's in these alone."""
+    networks = {e.name: e.neurons_per_layer for e in (TASK_3C, TASK_4A, TASK_4B, TASK_4E)}
+    networks["Task 4d"] = within_budget(hidden_layers=2)
+    return dict([*networks.items()][:2]) if quick else networks
+
+
+def whole_work(connection: Connection, row: Implementation, epochs: int, quick: bool) -> None:
+    """Train every network from every seed with validations; answer with the seconds it took."""
+    sizes = {"images": 2_000, "validation_images": 1_000} if quick else {}
+    problem = in_precision(make_problem(**sizes), row.precision)
+    networks = whole_networks(quick)
+    start = perf_counter()
+    if row.prepare is ours:
+        experiments = [
+            TASK_3C._replace(name=name, neurons_per_layer=layers, epochs=epochs)
+            for name, layers in networks.items()
+        ]
+        train_all(experiments, *problem[:4], seeds=WHOLE_SEEDS)
+    else:
+        for layers in networks.values():
+            for seed in WHOLE_SEEDS:
+                rng = np.random.default_rng(seed)
+                ws = initialize_weights(layers, rng, TASK_3C.draw)
+                ws = [w.astype(row.precision) for w in ws]
+                functions = row.prepare(problem._replace(ws=ws))
+                for _ in range(epochs):
+                    validated_epoch(*functions, rng.permutation(len(problem.X)), problem.batch_size)
+    connection.send(perf_counter() - start)
+
+
+def measure_whole(rounds: int, epochs: int, quick: bool) -> dict[str, Array]:
+    """Return the seconds on the clock of every row, [rounds], nan if it failed."""
+    os.environ["BENCHMARK_THREADS"] = str(joblib.cpu_count())  # of the processes started here
+    context, rows = get_context("spawn"), [row for row in ROWS if row.name in WHOLE_ROWS]
+    seconds = {str(row): np.full(rounds, np.nan) for row in rows}
+    for turn in range(rounds):
+        for row in rows:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=whole_work, args=(sender, row, epochs, quick))
+            process.start()
+            sender.close()
+            try:
+                seconds[str(row)][turn] = receiver.recv()
+            except EOFError:
+                print(f"{row}: its process has died", file=sys.stderr)
+            process.join()
+    return seconds
+
+
 # Showing
+
+
+def machine() -> str:
+    """Return the processor, its cores, and for which processor NumPy's BLAS has been written."""
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        name = next(line for line in about.splitlines() if line.startswith("model name"))
+        name = name.partition(":")[2].strip()
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    blas = [f"{p['internal_api']} {p.get('architecture', '')}" for p in threadpool_info()]
+    return ", ".join([f"{name} with {joblib.cpu_count()} cores", *dict.fromkeys(blas)])
 
 
 def versions() -> str:
     """Return what was compared, and what the environment tells NumPy's BLAS alone."""
     installed = {d.name.lower(): d.version for d in distributions()}
     packages = [f"{p} {installed[p]}" for p in PACKAGES if p in installed]
-    forced = [f"{k}={v}" for k, v in os.environ.items() if k.startswith("OPENBLAS_")]
+    kernels = "OPENBLAS_CORETYPE"
+    forced = [f"{kernels}={os.environ[kernels]}"] if kernels in os.environ else []
     return ", ".join([f"Python {platform.python_version()}", *packages, *forced])
+
+
+def whole_table(seconds: dict[str, Array]) -> Iterator[str]:
+    """Yield the lines of a Markdown table: seconds and ratios, medians over the rounds."""
+    yield "| implementation | seconds | times ours |\n|---|---:|---:|"
+    for row, of_row in seconds.items():
+        times = np.median(of_row / seconds["ours, float64"])
+        yield f"| {row} | {np.median(of_row):.1f} | {times:.2f} |"
 
 
 def table(measured: dict[str, Measurement | str]) -> Iterator[str]:
@@ -568,6 +676,7 @@ def plot_table(measured: dict[str, Measurement | str]) -> None:
     ax.barh([*rows], training, color=colors, label="training")
     ax.invert_yaxis()
     ax.margins(y=0.01)
+    ax.set_title(machine(), fontsize="small")
     ax.set_xlabel("seconds an epoch of 20,000 images, one thread")
     ax.legend()
 
@@ -609,18 +718,26 @@ def plot_scaling(points: Sequence[tuple[str, int, str, float]]) -> None:
         ax.set_xlabel(axis)
         ax.set_ylabel("training, µs an image")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.supxlabel(machine(), fontsize="small")
 
 
 def main() -> None:
     """Read the command line, measure, print, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scaling", action="store_true", help="how cost grows with each size")
+    parser.add_argument("--whole", action="store_true", help="several trainings on all cores")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw it, as .svg or .png")
     parser.add_argument("--quick", action="store_true", help="little data, one round: does it run?")
     parser.add_argument("--rounds", type=int, default=5, help="epochs of each kind (default: 5)")
     options = parser.parse_args()
     rounds = 1 if options.quick else options.rounds
-    print(versions(), end="\n\n")
+    print(machine(), versions(), sep="\n", end="\n\n")
+    if options.whole:
+        epochs = 1 if options.quick else 5
+        seconds = measure_whole(rounds, epochs, options.quick)
+        print(f"{[*whole_networks(options.quick)]}, seeds {WHOLE_SEEDS}, {epochs} epochs each\n")
+        print(*whole_table(seconds), sep="\n")
+        return
     if options.scaling:
         points = []
         print("| axis | value | implementation | training, µs an image |\n|---|---:|---|---:|")
