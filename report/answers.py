@@ -29,13 +29,13 @@ class Fact(NamedTuple):
 def lower(measured: Measures, new: str, old: str, measure: str) -> Fact:
     """Claim that every run of one experiment is below every run of another in a measure."""
     claim = f"{measure} of every run of {new} is below that of every run of {old}"
-    return Fact(claim, separation(measured[new][measure], measured[old][measure]) == -1)
+    return Fact(claim, separation(measured[new][measure], measured[old][measure]) < 0)
 
 
 def higher(measured: Measures, new: str, old: str, measure: str) -> Fact:
     """Claim that every run of one experiment is above every run of another in a measure."""
     claim = f"{measure} of every run of {new} is above that of every run of {old}"
-    return Fact(claim, separation(measured[new][measure], measured[old][measure]) == 1)
+    return Fact(claim, separation(measured[new][measure], measured[old][measure]) > 0)
 
 
 def alike(measured: Measures, new: str, old: str, measure: str) -> Fact:
@@ -174,7 +174,7 @@ def listing(function: Callable) -> str:
     except OSError as error:
         file = inspect.getsourcefile(function)
         raise OSError(f"{file} cannot be read as text, expected UTF-8: save it as such") from error
-    node = ast.parse(text).body[0]
+    [node] = ast.parse(text).body
     for argument in ast.walk(node.args):
         if isinstance(argument, ast.arg):
             argument.annotation = None

@@ -35,12 +35,13 @@ STYLE = [
         "svg.hashsalt": "assignment2",  # the same identifiers in every run
     },
 ]
-# by an experiment's place in its figure; told apart without colour, too
+# by an experiment's place in its figure; told apart without colour, too: the first four also by
+# their shade of grey
 LINES = (
     ("black", "-"),
     ("#E69F00", "--"),
-    ("#0072B2", "-."),
-    ("#882255", ":"),
+    ("#2F8AC9", "-."),
+    ("#6A1A4A", ":"),
     ("#117733", (0, (6, 2, 1, 2, 1, 2))),
     ("#CC79A7", (0, (1, 1))),
 )
@@ -76,7 +77,8 @@ def set_plain_log(ax: Axes) -> None:
     """Make the vertical axis logarithmic, with plain numbers at it."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
-    ticks = (1, 1.5, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 200 * low else (1,)
+    by_range = {5: (1, 1.5, 2, 3, 5, 7), 20: (1, 2, 3, 5), 200: (1, 2, 5), np.inf: (1,)}
+    ticks = next(ticks for least, ticks in by_range.items() if high < least * low)
     ax.yaxis.set_major_locator(LogLocator(subs=ticks))  # so many a decade
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())

@@ -147,6 +147,11 @@ def test_lines_are_told_apart_by_colour_and_by_dashes():
         assert len({str(line._dash_pattern) for line in lines}) == 3
 
 
+def test_the_first_four_lines_are_told_apart_in_grey():
+    greys = sorted(np.dot(to_rgb(color), (0.299, 0.587, 0.114)) for color, _ in LINES[:4])
+    assert np.diff(greys).min() > 0.15
+
+
 @pytest.mark.parametrize("names", [(), ("Task 3c", "Task 2c"), ("Task 3a", "Task 3c")])
 def test_the_legend_says_what_differs_between_the_networks_shown(names):
     figure = plot_runs(RUNS, *names)
@@ -262,7 +267,9 @@ def test_a_curve_has_six_digits(measure):
     ("low", "high", "ticks"),
     [
         (0.255, 1.245, [0.3, 0.5, 0.7, 1]),
-        (1, 19.5, [1, 1.5, 2, 3, 5, 7, 10, 15]),
+        (1, 4.9, [1, 1.5, 2, 3]),
+        (1, 5, [1, 2, 3, 5]),
+        (1, 19.5, [1, 2, 3, 5, 10]),
         (1, 20, [1, 2, 5, 10, 20]),
         (0.01, 1.9, [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]),
         (0.01, 2, [0.01, 0.1, 1]),

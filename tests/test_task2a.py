@@ -735,6 +735,33 @@ def test_products_are_those_of_the_whole_matrices(rows, inner, columns):
     np.testing.assert_array_equal(product(np.asfortranarray(a), b.astype(np.float32)), a @ b)
 
 
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [
+        ((32, 785, 64), [(32, 392, 64), (32, 393, 64)]),
+        ((785, 32, 64), [(392, 32, 64), (393, 32, 64)]),
+        ((100, 100, 100), [(100, 100, 100)]),
+        ((101, 100, 100), [(50, 100, 100), (51, 100, 100)]),
+        ((101, 101, 100), [(50, 101, 100), (51, 101, 100)]),
+        ((100, 101, 100), [(100, 50, 100), (100, 51, 100)]),
+        ((200, 100, 100), [(100, 100, 100), (100, 100, 100)]),
+        ((200, 100, 101), [(200, 100, 101)]),
+    ],
+)
+def test_products_of_a_certain_size_are_computed_in_halves(shape, parts):
+    multiplied = []
+
+    class Recorded(np.ndarray):
+        def __array_ufunc__(self, ufunc, method, a, b, **options):
+            if ufunc is np.matmul:
+                multiplied.append((*a.shape, b.shape[1]))
+            return getattr(ufunc, method)(np.asarray(a), b, **options)
+
+    rows, inner, columns = shape
+    product(np.ones((rows, inner)).view(Recorded), np.ones((inner, columns)))
+    assert multiplied == parts
+
+
 def test_weighted_sums_lie_by_columns_for_more_examples_than_inputs():
     w = np.arange(6.0).reshape(3, 2)
     for examples, by_columns in [(2, False), (3, False), (4, True), (900, True)]:

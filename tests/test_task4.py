@@ -93,7 +93,9 @@ def test_parameters_of_each_topology(layers, parameters):
     assert network_size(layers, bias_in_every_layer=True) == parameters + sum(layers[1:])
 
 
-@pytest.mark.parametrize(("function", "args"), [(network_size, [(64, 10)]), (largest_width, [9, 1])])
+@pytest.mark.parametrize(
+    ("function", "args"), [(network_size, [(64, 10)]), (largest_width, [9, 1])]
+)
 def test_biases_of_every_layer_are_asked_for_by_name(function, args):
     with pytest.raises(TypeError, match="positional"):
         function(*args, True)
