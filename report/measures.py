@@ -80,12 +80,11 @@ def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[
         "validation loss": run.val_loss[best],
         "training accuracy": train_accuracy,
         "validation accuracy": run.val_accuracy[best],
-        "validation - training loss": run.val_loss[best] - train_loss,
         "final training loss": end_loss,
         "final validation loss": run.val_loss[-1],
         "final training accuracy": end_accuracy,
         "final validation accuracy": run.val_accuracy[-1],
-        "final validation - training loss": run.val_loss[-1] - end_loss,
+        "overfitting": run.val_loss[-1] - end_loss,
         "final saturation": saturated.mean() if saturated.size else 0.0,
     }
 
