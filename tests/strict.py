@@ -42,8 +42,7 @@ NOTEBOOK_METADATA = {
     "toc.toc_section_display toc.toc_window_display toc.widenNotebook varInspector.window_display "
     "latex_envs.LaTeX_envs_menu_present latex_envs.autoclose latex_envs.autocomplete "
     "latex_envs.eqLabelWithNumbers latex_envs.labels_anchors latex_envs.latex_user_defs "
-    "latex_envs.report_style_numbering latex_envs.user_envs_cfg nbTranslate.langInMainMenu "
-    "nbTranslate.useGoogleTranslate rise.scroll",
+    "latex_envs.user_envs_cfg nbTranslate.langInMainMenu nbTranslate.useGoogleTranslate rise.scroll",
     WORD: "accelerator azdata_notebook_guid colab.authorship_tag colab.background_execution "
     "colab.cell_execution_strategy colab.gpuType colab.machine_shape colab.mount_file_id "
     "deepnote_app_layout deepnote_notebook_id gpuClass interpreter.hash kaggle.accelerator "
@@ -98,9 +97,8 @@ TEXT_METADATA = {
     FLAG: "deepnote_to_be_reexecuted deletable editable jupyter.is_executing "
     "nteract.transient.deleting pycharm.is_executing trusted",
     WORD: "_cell_guid _uuid azdata_cell_guid cell_id colab_type datalore.node_id datalore.type "
-    "deepnote_cell_type id jukit_cell_id "
-    "microsoft.language microsoft.language_group noteable.cell_type nuid "
-    "owner_user_id source_hash application/vnd.databricks.v1+cell.nuid",
+    "deepnote_cell_type id jukit_cell_id microsoft.language microsoft.language_group "
+    "noteable.cell_type nuid owner_user_id source_hash application/vnd.databricks.v1+cell.nuid",
     "false": "collapsed heading_collapsed hidden hide_input inputHidden outputHidden "
     "jp-MarkdownHeadingCollapsed jupyter.outputs_hidden jupyter.source_hidden "
     "application/vnd.databricks.v1+cell.showTitle",

@@ -354,7 +354,7 @@ OF_EDITORS = [
     {"kernelspec": {**PYTHON, "metadata": {"cocalc": {"url": "https://www.python.org/"}}}},
     {"name": "Øving 2.ipynb", "kernelspec": {**PYTHON, "resource_dir": "/ext/kernels/python3"}},
     {"rise": {"scroll": True}, "livereveal": {"autolaunch": False}, "hide_code_all_hidden": False},
-    {"toc": {"nav_menu": {"height": "12px"}, "toc_position": {"top": "calc(100% - 18.5px)"}}},
+    {"toc": {"toc_position": {"right": "10px", "top": "initial"}}},
     {"toc": {"base_numbering": "1", "colors": {"sidebar_border": "#EEEEEE"}, "threshold": 4}},
     {"varInspector": {"cols": {"lenName": 16}, "types_to_exclude": ["module", "_Feature"]}},
     {
@@ -362,13 +362,33 @@ OF_EDITORS = [
             "kernels_config": {"python": {"library": "a.py"}, "r": {"cmd": "cat(a()) "}}
         }
     },
-    {"latex_envs": {"bibliofile": "biblio.bib", "hotkeys": {"equation": "Ctrl-E"}}},
-    {"nbTranslate": {"displayLangs": ["*"], "hotkey": "alt-t", "sourceLang": "en"}},
+    {
+        "latex_envs": {
+            **{"LaTeX_envs_menu_present": True, "autoclose": False, "autocomplete": True},
+            **{"bibliofile": "biblio.bib", "cite_by": "apalike", "current_citInitial": 1},
+            **{"eqLabelWithNumbers": True, "eqNumInitial": 1, "hotkeys": {"equation": "Ctrl-E"}},
+            **{"labels_anchors": False, "latex_user_defs": False, "user_envs_cfg": False},
+        }
+    },
+    {
+        "nbTranslate": {
+            **{"displayLangs": ["*"], "hotkey": "alt-t", "langInMainMenu": True},
+            **{"sourceLang": "en", "targetLang": "fr", "useGoogleTranslate": True},
+        }
+    },
+    {
+        "toc": {
+            **{"markTocItemOnScroll": True, "moveMenuLeft": True, "navigate_menu": True},
+            **{"nav_menu": {"height": "12px", "width": "252px"}, "toc_section_display": True},
+            **{"toc_position": {"height": "calc(100% - 180px)", "left": "0px", "width": "23.5%"}},
+            **{"skip_h1_title": True, "widenNotebook": True},
+        }
+    },
     {"kaggle": {"accelerator": "none", "dataSources": [], "isGpuEnabled": False}},
     {"kaggle": {"dockerImageVersionId": 30787, "language": "python", "sourceType": "notebook"}},
     {"deepnote": {}, "deepnote_notebook_id": "c2b2-1", "deepnote_execution_queue": []},
     {"kernel_info": {"name": "python3"}, "instance_type": "ml.t3.medium"},
-    {"microsoft": {"host": {"AzureML": {"notebookHasBeenCompleted": True}}}},
+    {"microsoft": {"host": {"AzureML": {"notebookHasBeenCompleted": True}}}, "signature": "a:b"},
     {"papermill": {"duration": 3.25, "exception": None, "input_path": "a.ipynb", "version": "2.6"}},
     {"papermill": {"end_time": "2026-01-31T12:00:00.123456", "parameters": {}}},
     # PyCharm
