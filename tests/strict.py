@@ -42,7 +42,8 @@ NOTEBOOK_METADATA = {
     "toc.toc_section_display toc.toc_window_display toc.widenNotebook varInspector.window_display "
     "latex_envs.LaTeX_envs_menu_present latex_envs.autoclose latex_envs.autocomplete "
     "latex_envs.eqLabelWithNumbers latex_envs.labels_anchors latex_envs.latex_user_defs "
-    "latex_envs.user_envs_cfg nbTranslate.langInMainMenu nbTranslate.useGoogleTranslate rise.scroll",
+    "latex_envs.user_envs_cfg nbTranslate.langInMainMenu nbTranslate.useGoogleTranslate "
+    "rise.scroll",
     WORD: "accelerator azdata_notebook_guid colab.authorship_tag colab.background_execution "
     "colab.cell_execution_strategy colab.gpuType colab.machine_shape colab.mount_file_id "
     "deepnote_app_layout deepnote_notebook_id gpuClass interpreter.hash kaggle.accelerator "
