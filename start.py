@@ -23,6 +23,10 @@ SYSTEMS = {  # that all packages have wheels for, see tests/lock.py
     "macosx-universal2": "macOS",
     "win-amd64": "Windows x86-64, on ARM as well",
 }
+OLDEST = {  # that the packages are built for, see tests/lock.py
+    "linux": ("glibc", (2, 28), "use a Linux that has it, such as Debian or Ubuntu"),
+    "macosx": ("macOS", (10, 15), "upgrade it"),
+}
 
 
 def problem(version: tuple, implementation: str, system: str, pyproject: str) -> str:
@@ -49,12 +53,30 @@ def problem(version: tuple, implementation: str, system: str, pyproject: str) ->
     )
 
 
+def problem_below(system: str, name: str, release: str) -> str:
+    """Return what is wrong with what a Python rests on, in a line that says what will do.
+
+    Args:
+        system: as `sysconfig.get_platform` names it.
+        name, release: such as "glibc", "2.28", of the C library on Linux; else of macOS.
+    """
+    needed, oldest, remedy = OLDEST.get(system.partition("-")[0], (name, (), ""))
+    numbers = tuple(int(number) for number in re.findall(r"\d+", release))
+    if name == needed and numbers >= oldest:
+        return ""
+    found = f"{name} {release}".strip() or "another C library"
+    wanted = f"{needed} {'.'.join(map(str, oldest))} or newer"
+    return f"this system has {found}, expected {wanted}, which the packages need: {remedy}"
+
+
 def main(arguments: list) -> int:
     """Set up and run; return the exit status."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     kind = "free-threaded " if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     implementation = kind + platform.python_implementation()
-    why = problem(sys.version_info, implementation, sysconfig.get_platform(), text)
+    system = sysconfig.get_platform()
+    below = ("macOS", platform.mac_ver()[0]) if sys.platform == "darwin" else platform.libc_ver()
+    why = problem(sys.version_info, implementation, system, text) or problem_below(system, *below)
     if why or not arguments:
         why = why or "nothing to run, expected handin.py or -m pytest --nbval after start.py"
         print(f"error: {why}", file=sys.stderr)

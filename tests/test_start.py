@@ -51,6 +51,31 @@ def test_another_system_is_told_which_will_do(system):
 
 
 @pytest.mark.parametrize(
+    ("system", "below"),
+    [
+        *((LINUX, ("glibc", release)) for release in ("2.28", "2.36", "3.0")),
+        *(("macosx-11.0-arm64", ("macOS", release)) for release in ("10.15", "11.7.1", "26.1")),
+        ("win-amd64", ("", "")),
+    ],
+)
+def test_a_system_that_will_do_is_not_spoken_of(system, below):
+    assert start.problem_below(system, *below) == ""
+
+
+@pytest.mark.parametrize(
+    ("system", "below", "words"),
+    [
+        (LINUX, ("glibc", "2.17"), "has glibc 2.17, expected glibc 2.28 or newer"),
+        (LINUX, ("musl", "1.2.5"), "has musl 1.2.5, expected glibc 2.28 or newer"),
+        ("linux-aarch64", ("", ""), "has another C library, expected glibc 2.28 or newer, which"),
+        ("macosx-10.9-universal2", ("macOS", "10.14.6"), "macOS 10.14.6, expected macOS 10.15 or"),
+    ],
+)
+def test_a_system_that_is_too_old_or_other_is_told_what_will_do(system, below, words):
+    assert words in start.problem_below(system, *below)
+
+
+@pytest.mark.parametrize(
     ("version", "arguments", "words"),
     [((3, 15, 0), ["handin.py"], "CPython 3.15"), ((3, 12, 0), [], "nothing to run, expected han")],
 )
@@ -142,6 +167,14 @@ def test_systems_are_those_that_are_checked():
     assert (
         len(lock.tomllib.loads(TEXTS["pyproject.toml"])["tool"]["uv"]["required-environments"]) == 5
     )
+
+
+def test_systems_of_the_readme_are_those_that_are_checked():
+    glibc, macos = (".".join(map(str, start.OLDEST[name][1])) for name in ("linux", "macosx"))
+    told = " ".join(TEXTS["README.md"].split())
+    assert f"Linux (x86-64, arm64; glibc {glibc} or newer), macOS (Intel, arm64; {macos} or" in told
+    assert lock.SYSTEMS["Linux arm64"][0].endswith(f"manylinux_{glibc.replace('.', '_')}")
+    assert lock.SYSTEMS["macOS Intel"][1] == macos
 
 
 @pytest.mark.parametrize("name", ["README.md", "course/student.md"])
