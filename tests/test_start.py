@@ -1,6 +1,7 @@
 """The first command: it tells a Python that will not do, and every package has its version."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -15,9 +16,10 @@ import start
 from tests import lock
 
 ROOT = Path(__file__).resolve().parent.parent
+TEXTS_WITH_COMMANDS = ("README.md", "course/student.md", "course/feedback.py")
 TEXTS = {
     name: (ROOT / name).read_text("utf-8")
-    for name in ("README.md", "course/student.md", "pyproject.toml", "start.py")
+    for name in (*TEXTS_WITH_COMMANDS, "pyproject.toml", "start.py")
 }
 LINUX = "linux-x86_64"
 
@@ -84,6 +86,15 @@ def test_nothing_is_begun_then(version, arguments, words, monkeypatch, capsys):
     monkeypatch.setattr(start.subprocess, "run", None)
     assert start.main(arguments) == 2
     assert words in capsys.readouterr().err
+
+
+def test_nothing_is_begun_on_a_system_that_will_not_do(monkeypatch, capsys):
+    monkeypatch.setattr(start.sys, "platform", "linux")
+    monkeypatch.setattr(start.sysconfig, "get_platform", lambda: LINUX)
+    monkeypatch.setattr(start.platform, "libc_ver", lambda: ("musl", "1.2.5"))
+    monkeypatch.setattr(start.subprocess, "run", None)
+    assert start.main(["handin.py"]) == 2
+    assert "error: this system has musl 1.2.5, expected glibc 2.28" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("version", [(3, 6), (3, 8)])
@@ -177,10 +188,51 @@ def test_systems_of_the_readme_are_those_that_are_checked():
     assert lock.SYSTEMS["macOS Intel"][1] == macos
 
 
-@pytest.mark.parametrize("name", ["README.md", "course/student.md"])
-def test_commands_are_such_as_every_shell_takes(name):
+# ---- every shell takes the commands as they stand, but in a block that says which shell it is for
+
+PROGRAM = r"python3?|py|pip|jupyter|\.venv[/\\]\w+[/\\]\w+"
+# none has a meaning of its own to a shell; PowerShell would part -a.b
+WORD = r"[\w.][\w./\\-]*|-\w+|--[\w-]+(=[\w./-]+)?"
+
+
+def commands(name):
+    """Return the commands in a text, in blocks for every shell and in lines."""
     blocks = re.findall(r"(?ms)^```(?:sh|bat)\n(.+?)^```", TEXTS[name])
-    commands = [line for block in blocks for line in block.splitlines()]
-    assert len(commands) >= 3
-    for command in commands:
-        assert re.fullmatch(r"[\w./=-]+( [\w./=-]+)*", command)
+    inline = re.findall(rf"`((?:{PROGRAM})\s[^`]+)`", re.sub(r"(?ms)^```.+?^```", "", TEXTS[name]))
+    inline += re.findall(rf"<code>((?:{PROGRAM}) [^<]+)</code>", TEXTS[name])
+    return [*(line for block in blocks for line in block.splitlines()), *map(one_line, inline)]
+
+
+def one_line(text):
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("name", TEXTS_WITH_COMMANDS)
+def test_commands_are_such_as_every_shell_takes(name):
+    assert commands(name)
+    assert {*re.findall(r"(?m)^ *```(.*)$", TEXTS[name])} <= {"", "sh", "bat", "bash"}
+    for command in commands(name):
+        assert re.fullmatch(rf"({WORD})( ({WORD}))*", command), command
+
+
+@pytest.mark.parametrize("name", TEXTS_WITH_COMMANDS)
+def test_commands_start_the_python_that_was_set_up(name):
+    programs = {command.partition(" ")[0] for command in commands(name)} - {"cp"}
+    assert programs <= {"python3", "py", ".venv/bin/python", ".venv/bin/jupyter"}
+    assert re.search(r"`py`|<code>py<|py start\.py", TEXTS[name])
+    assert (r".venv\Scripts" in TEXTS[name]) == (".venv/bin/" in TEXTS[name])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the programs are *.exe")
+@pytest.mark.parametrize("shell", ["sh", "bash", "dash", "fish", "ksh", "pwsh", "tcsh", "zsh"])
+def test_a_shell_hands_over_the_words_as_they_stand(shell, tmp_path):
+    if not shutil.which(shell):
+        pytest.skip(f"there is no {shell} here")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for program in ("python3", "py", ".venv/bin/python", ".venv/bin/jupyter"):
+        (tmp_path / program).write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+        (tmp_path / program).chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    for command in (c for name in TEXTS_WITH_COMMANDS for c in commands(name) if c[:2] != "cp"):
+        said = subprocess.check_output([shell, "-c", command], cwd=tmp_path, env=env, text=True)
+        assert said.splitlines() == command.split()[1:]
