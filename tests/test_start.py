@@ -223,6 +223,13 @@ def test_commands_start_the_python_that_was_set_up(name):
     assert (r".venv\Scripts" in TEXTS[name]) == (".venv/bin/" in TEXTS[name])
 
 
+@pytest.mark.parametrize("name", TEXTS_WITH_COMMANDS[1:])
+def test_commands_for_the_rubric_collect_it(name):
+    found = [command for command in commands(name) if "course/rubric.py" in command]
+    assert found
+    assert all("--nbval" in command or "--grades" in command for command in found)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there the programs are *.exe")
 @pytest.mark.parametrize("shell", ["sh", "bash", "dash", "fish", "ksh", "pwsh", "tcsh", "zsh"])
 def test_a_shell_hands_over_the_words_as_they_stand(shell, tmp_path):
