@@ -69,6 +69,16 @@ def problem_below(system: str, name: str, release: str) -> str:
     return f"this system has {found}, expected {wanted}, which the packages need: {remedy}"
 
 
+def version_of(python: Path) -> str:
+    """Return the version of a Python, as "3.14", or nothing if it does not start."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        said = subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, check=False).stdout
+    except OSError:
+        return ""
+    return said.decode(errors="replace").strip()
+
+
 def main(arguments: list) -> int:
     """Set up and run; return the exit status."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -83,6 +93,13 @@ def main(arguments: list) -> int:
         return 2
     os.chdir(str(ROOT))
     python = Path(".venv", "Scripts", "python.exe") if os.name == "nt" else Path(".venv/bin/python")
+    version = "{}.{}".format(*sys.version_info)
+    found = version_of(python) if os.path.lexists(str(python)) else version
+    if found != version:
+        what = f"Python {found}" if found else "a Python that does not start"
+        why = f".venv has {what}, expected {version}, with which this was started"
+        print(f"error: {why}: delete the folder .venv, and start again", file=sys.stderr)
+        return 2
     install = [
         "-m",
         "pip",

@@ -122,6 +122,27 @@ def test_what_is_asked_for_runs_in_the_folder_s_own_environment(small):
     assert (done.returncode, done.stdout) == (5, f"{small / '.venv'} {small}\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there a Python is an *.exe")
+@pytest.mark.parametrize(
+    ("start_line", "words"),
+    [
+        ("#!/bin/echo 3.10", ".venv has Python 3.10 "),
+        ("#!/bin/false", ".venv has a Python that does not start, "),
+        ("#!/nowhere/python3.12", ".venv has a Python that does not start, "),
+    ],
+)
+def test_an_environment_of_another_python_is_not_used(start_line, words, small, tmp_path):
+    shutil.copytree(small, tmp_path / "a", ignore=shutil.ignore_patterns(".venv"))
+    python = tmp_path / "a" / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"{start_line}\n")
+    python.chmod(0o755)
+    done = started(tmp_path / "a", "print('begun')")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    assert "delete the folder .venv, and start again" in done.stderr
+
+
 def test_what_cannot_be_installed_ends_it(small):
     (small / "requirements.txt").write_text("./nowhere\n")
     done = started(small, "print('begun')")
