@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from pathlib import Path
 
 import nbformat
@@ -769,7 +770,14 @@ ENCODED = {
 def test_files_are_decoded_as_python_does(name, content, tmp_path):
     (tmp_path / "report").mkdir()
     (tmp_path / name).write_bytes(content)
-    assert task_names(tmp_path) == {"NAME", "f"}
+    try:
+        compile(content, name, "exec")
+    except SyntaxError:  # Python 3.14 takes no comment in another encoding
+        assert sys.version_info >= (3, 14)
+        assert "# \xf8".encode("latin-1") in content
+        assert task_names(tmp_path) == set()
+    else:
+        assert task_names(tmp_path) == {"NAME", "f"}
 
 
 @pytest.mark.parametrize("content", [b"def train(", b"def train(): '\xff'", b"train = 1\0"])
