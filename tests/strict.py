@@ -146,7 +146,8 @@ CODE_METADATA = {
 }
 HIDING = re.compile(r"(?i)kernelspec\.|collaps|exclu|fold|hid|ignor|remov|skip|suppress")
 SHOWING = re.compile("(?i)display|expand|inclu|open|print|render|show|visib|view")
-LEFTOVERS = {"jetTransient", "transient"}  # of PyCharm, nteract, in outputs
+LEFTOVERS = {"jetTransient", "transient"}  # of PyCharm and nteract, in outputs
+INNER = {"cells", "outputs"}  # what of a notebook holds its parts
 FORMATS = [(4, minor) for minor in range(6)]  # in later ones nbformat tolerates unknown keys
 MIME_TYPES = {
     *"text/plain text/markdown text/latex text/html image/png image/jpeg image/svg+xml".split(),
@@ -209,8 +210,9 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
     version = notebook.get("nbformat"), notebook.get("nbformat_minor")
     if version not in FORMATS:
         return [f"notebook: of format {version[0]}.{version[1]}, expected 4.0 to 4.5"]
+    leftovers = LEFTOVERS if version[1] >= 5 else {*LEFTOVERS, "id"}
     try:
-        nbformat.validate(nbformat.from_dict(without_leftovers(notebook)))
+        nbformat.validate(nbformat.from_dict(without_leftovers(notebook, leftovers)))
     except nbformat.ValidationError as error:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
     found = metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
@@ -225,19 +227,16 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
     return problems
 
 
-def without_leftovers(notebook: dict) -> dict:
-    """Return a notebook without what editors leave in places that its format has not."""
-    leftovers = LEFTOVERS if notebook["nbformat_minor"] >= 5 else {*LEFTOVERS, "id"}
-    cells = [kept(cell, leftovers) for cell in notebook["cells"]]
-    for cell in cells:
-        if "outputs" in cell:
-            cell["outputs"] = [kept(output, LEFTOVERS) for output in cell["outputs"]]
-    return {**notebook, "cells": cells}
-
-
-def kept(part: dict, leftovers: set[str]) -> dict:
-    """Return a part of a notebook without these."""
-    return {name: value for name, value in part.items() if name not in leftovers}
+def without_leftovers(part: object, leftovers: set[str]) -> object:
+    """Return JSON without what editors leave where the format of notebooks has no place for it."""
+    match part:
+        case list():
+            return [without_leftovers(one, leftovers) for one in part]
+        case dict():
+            kept = {name: value for name, value in part.items() if name not in leftovers}
+            inner = {n: without_leftovers(kept[n], leftovers) for n in kept.keys() & INNER}
+            return kept | inner
+    return part
 
 
 def unread_problems(root: Path) -> Iterator[str]:

@@ -181,6 +181,7 @@ TAMPERINGS = {
     ),
     "not of the format": (cell(CALL, note="97"), "notebook format: Additional properties"),
     "of a future format": (newer, "notebook: of format 4.6, expected 4.0 to 4.5"),
+    "outputs of another kind": (cell(CALL, outputs=97), "notebook: not of the notebook format"),
     "of an old format": (lambda n: n.update(nbformat=3), "notebook: of format 3.5, expected"),
     "of no format": (lambda n: n.pop("nbformat"), "notebook: of format None.5, expected"),
     "code to text": (to_text, "is code in a cell of text"),
