@@ -24,7 +24,7 @@ SYSTEMS = {  # that all packages have wheels for, see tests/lock.py
     "win-amd64": "Windows x86-64, on ARM as well",
 }
 OLDEST = {  # that the packages are built for, see tests/lock.py
-    "linux": ("glibc", (2, 28), "use a Linux that has it, such as Debian or Ubuntu"),
+    "linux": ("glibc", (2, 28), "use a Linux that has it, such as Debian 10 or Ubuntu 20.04"),
     "macosx": ("macOS", (10, 15), "upgrade it"),
 }
 
