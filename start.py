@@ -23,6 +23,10 @@ SYSTEMS = {  # that all packages have wheels for, see tests/lock.py
     "macosx-universal2": "macOS",
     "win-amd64": "Windows x86-64, on ARM as well",
 }
+OLDEST = {  # that the packages are built for, see tests/lock.py
+    "linux": ("glibc", (2, 28), "use a Linux that has it, such as Debian 10 or Ubuntu 20.04"),
+    "macosx": ("macOS", (10, 15), "upgrade it"),
+}
 
 
 def problem(version: tuple, implementation: str, system: str, pyproject: str) -> str:
@@ -49,18 +53,53 @@ def problem(version: tuple, implementation: str, system: str, pyproject: str) ->
     )
 
 
+def problem_below(system: str, name: str, release: str) -> str:
+    """Return what is wrong with what a Python rests on, in a line that says what will do.
+
+    Args:
+        system: as `sysconfig.get_platform` names it.
+        name, release: such as "glibc", "2.28", of the C library on Linux; else of macOS.
+    """
+    needed, oldest, remedy = OLDEST.get(system.partition("-")[0], (name, (), ""))
+    numbers = tuple(int(number) for number in re.findall(r"\d+", release))
+    if name == needed and numbers >= oldest:
+        return ""
+    found = f"{name} {release}".strip() or "another C library"
+    wanted = f"{needed} {'.'.join(map(str, oldest))} or newer"
+    return f"this system has {found}, expected {wanted}, which the packages need: {remedy}"
+
+
+def version_of(python: Path) -> str:
+    """Return the version of a Python, as "3.14", or nothing if it does not start."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        said = subprocess.run([str(python), "-c", code], stdout=subprocess.PIPE, check=False).stdout
+    except OSError:
+        return ""
+    return said.decode(errors="replace").strip()
+
+
 def main(arguments: list) -> int:
     """Set up and run; return the exit status."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     kind = "free-threaded " if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     implementation = kind + platform.python_implementation()
-    why = problem(sys.version_info, implementation, sysconfig.get_platform(), text)
+    system = sysconfig.get_platform()
+    below = ("macOS", platform.mac_ver()[0]) if sys.platform == "darwin" else platform.libc_ver()
+    why = problem(sys.version_info, implementation, system, text) or problem_below(system, *below)
     if why or not arguments:
         why = why or "nothing to run, expected handin.py or -m pytest --nbval after start.py"
         print(f"error: {why}", file=sys.stderr)
         return 2
     os.chdir(str(ROOT))
     python = Path(".venv", "Scripts", "python.exe") if os.name == "nt" else Path(".venv/bin/python")
+    version = "{}.{}".format(*sys.version_info)
+    found = version_of(python) if os.path.lexists(str(python)) else version
+    if found != version:
+        what = f"Python {found}" if found else "a Python that does not start"
+        why = f".venv has {what}, expected {version}, with which this was started"
+        print(f"error: {why}: delete the folder .venv, and start again", file=sys.stderr)
+        return 2
     install = [
         "-m",
         "pip",

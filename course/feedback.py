@@ -38,7 +38,8 @@ code {{ background: #f3f3f3; padding: 0 0.2rem; overflow-wrap: anywhere }}
 AGAIN = (
     "Every row of the rubric is an expression on your functions. To see rows fail for yourself, "
     "with other numbers than those that you were graded on, run "
-    "<code>.venv/bin/python -m pytest course/rubric.py</code> in the folder of the assignment. "
+    "<code>python3 start.py -m pytest --nbval course/rubric.py</code> in the folder of the "
+    "assignment, on Windows with <code>py</code> instead of <code>python3</code>. "
     "(Entry 0 is the first of a list. <code>softplus</code>, log(1 + exp(z)), is an activation "
     "that no task asks for, and <code>drawn</code> draws weights that are known.)"
 )

@@ -9,7 +9,7 @@ import socket
 import numpy as np
 import pytest
 from hypothesis import settings
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 settings.register_profile("same every time", derandomize=True, deadline=None, database=None)
 settings.load_profile("same every time")
@@ -56,8 +56,10 @@ def blas_threads():
     def count():
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
-    if not count():
-        pytest.skip("threadpoolctl knows no BLAS here, such as Accelerate of macOS: none to count")
+    with threadpool_limits(limits=2, user_api="blas"):
+        limited = set(count())
+    if limited != {2}:
+        pytest.skip(f"threadpoolctl gives BLAS {limited or 'no'} threads, expected the 2 asked for")
     return count
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS, CONSTRAINTS = ROOT / "requirements.txt", ROOT / "constraints.txt"
 HEAD = "# Every package, for every Python and system of the README: made by tests/lock.py.\n"
-SYSTEMS = {  # as in start.py, and as uv calls them
-    "Linux x86-64": "x86_64-manylinux_2_28",
-    "Linux arm64": "aarch64-manylinux_2_28",
-    "macOS Intel": "x86_64-apple-darwin",
-    "macOS arm64": "aarch64-apple-darwin",
-    "Windows x86-64": "x86_64-pc-windows-msvc",
+SYSTEMS = {  # as in start.py, as uv calls them, and the oldest macOS
+    "Linux x86-64": ("x86_64-manylinux_2_28", ""),
+    "Linux arm64": ("aarch64-manylinux_2_28", ""),
+    "macOS Intel": ("x86_64-apple-darwin", "10.15"),
+    "macOS arm64": ("aarch64-apple-darwin", "11.0"),
+    "Windows x86-64": ("x86_64-pc-windows-msvc", ""),
 }
 
 
@@ -35,11 +35,19 @@ def pythons() -> list[str]:
     return [f"3.{minor}" for minor in range(int(first), int(end))]
 
 
-def compiled(python: Path, text: str, *options: str) -> subprocess.CompletedProcess:
+def compiled(
+    python: Path, text: str, *options: str, macos: str = ""
+) -> subprocess.CompletedProcess:
     """Return what uv makes of requirements, from wheels only, as [tool.uv] of the project says."""
     command = [python, "-m", "uv", "pip", "compile", "-", "--quiet", "--no-header", "--no-annotate"]
     return subprocess.run(
-        [*command, *options], input=text, cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, *options],
+        input=text,
+        cwd=ROOT,
+        env=os.environ | ({"MACOSX_DEPLOYMENT_TARGET": macos} if macos else {}),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -60,10 +68,10 @@ def main() -> int:
                 return 1
             CONSTRAINTS.write_text(HEAD + locked.stdout, "utf-8")
         failed = False
-        for system, platform in SYSTEMS.items():
+        for system, (platform, macos) in SYSTEMS.items():
             for version in pythons():
                 where = ["--python-platform", platform, "--python-version", version]
-                found = compiled(python, text, "-c", str(CONSTRAINTS), *where)
+                found = compiled(python, text, "-c", str(CONSTRAINTS), *where, macos=macos)
                 failed |= bool(found.returncode)
                 print(f"{system}, Python {version}: {found.stderr or 'wheels for all'}", flush=True)
     return int(failed)

@@ -57,14 +57,19 @@ def content_differences(stored: dict, rerun: dict) -> Iterator[str]:
     """Say what differs between two outputs of the same kind and parts."""
     if seen_metadata(stored) != seen_metadata(rerun):
         yield f"metadata is {stored.get('metadata')}, rerun: {rerun.get('metadata')}"
-    if stored.get("text") != rerun.get("text"):
-        yield f"text {first_difference(stored['text'], rerun['text'])}"
-    for mime, content in stored.get("data", {}).items():
-        if mime.startswith("image/") and mime != "image/svg+xml":
-            if not same_picture(content, rerun["data"][mime]):
-                yield f"{mime} shows another picture"
-        elif content != rerun["data"][mime]:
-            yield f"{mime} {first_difference(content, rerun['data'][mime])}"
+    texts = [{"text": o["text"]} if "text" in o else o.get("data", {}) for o in (stored, rerun)]
+    for name, content in texts[0].items():
+        one, other = with_plain_ends(content), with_plain_ends(texts[1][name])
+        if name.startswith("image/") and name != "image/svg+xml":
+            if not same_picture(one, other):
+                yield f"{name} shows another picture"
+        elif one != other:
+            yield f"{name} {first_difference(one, other)}"
+
+
+def with_plain_ends(content: object) -> object:
+    """Return a text with a kernel's ends of lines, whatever an editor made of them."""
+    return content.replace("\r\n", "\n") if isinstance(content, str) else content
 
 
 def seen_metadata(output: dict) -> dict:

@@ -23,44 +23,72 @@ from tests.outputs import describe
 from tests.prose import PARTS_OF_OUTPUTS, STATED, TYPED, markdown_problems, text_problems
 
 # What hides and changes nothing: the bookkeeping of JupyterLab, VS Code, PyCharm, Colab, Kaggle,
-# Deepnote, papermill and nbextensions, as {pattern of the value as JSON: paths of metadata}. A
-# kernel's name is its owner's affair, since tests and handin.py use this very Python.
-FLAG, WORD, VERSION = "true|false", r'"[\w/+=-]*"', r'"\d\.\d+\.\w+\+?"'
+# Deepnote, Azure, Databricks, SageMaker, Vertex, CoCalc, Emacs, papermill and nbextensions, as
+# {pattern of the value as JSON: paths of metadata}; what is off or empty needs no pattern, see
+# `says_nothing`. A kernel's name is its owner's affair, since tests and handin.py use this Python.
+FLAG, EMPTY, WORD, VERSION = "true|false", r"\{\}", r'"[\w/+=-]*"', r'"\d\.\d+(\.\w+)?(\+|-\w+)?"'
+PLACE, SIZE = r'"[\w./:+=@-]*"', r'"(calc\([\d.%px +-]*\)|[\d.]+(px|%)|auto|initial)?"'
+FILE = r'"([\w .,()/:+-]|\\u[\da-f]{4}|\\\\)*\.ipynb"'
+WORDS = r'\[("\w+"(, (?="))?)*\]'
+RECORD = r'\{("\w+": ("[\w ./:#+=-]*"|-?\d+|true|false|null)(, (?="))?)*\}'
+RECORDS = rf"\[({RECORD}(, (?=\{{))?)*\]"
 TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[-+]\d\d:?\d\d)?"'
 WIDGETS = "widgets.application/vnd.jupyter.widget-state+json"
 NOTEBOOK_METADATA = {
-    FLAG: "colab.include_colab_link colab.private_outputs colab.toc_visible "
+    FLAG: "colab.include_colab_link colab.private_outputs colab.toc_visible kaggle.isDbEnabled "
     "kaggle.isGpuEnabled kaggle.isInternetEnabled kernelspec.metadata.debugger "
     "microsoft.host.AzureML.notebookHasBeenCompleted toc-showcode toc-showmarkdowntxt toc-showtags "
-    "toc.sideBar toc.skip_h1_title toc.toc_section_display toc.toc_window_display",
-    WORD: "accelerator colab.authorship_tag colab.background_execution colab.gpuType "
-    "colab.machine_shape colab.mount_file_id deepnote_app_layout deepnote_notebook_id "
-    "interpreter.hash kaggle.accelerator kaggle.language kaggle.sourceType kernel_info.name "
-    "microsoft.ms_spell_check.ms_spell_check_language vscode.interpreter.hash",
+    "toc.markTocItemOnScroll toc.moveMenuLeft toc.navigate_menu toc.sideBar toc.skip_h1_title "
+    "toc.toc_section_display toc.toc_window_display toc.widenNotebook varInspector.window_display "
+    "latex_envs.LaTeX_envs_menu_present latex_envs.autoclose latex_envs.autocomplete "
+    "latex_envs.eqLabelWithNumbers latex_envs.labels_anchors latex_envs.latex_user_defs "
+    "latex_envs.user_envs_cfg nbTranslate.langInMainMenu nbTranslate.useGoogleTranslate "
+    "rise.scroll",
+    WORD: "accelerator azdata_notebook_guid colab.authorship_tag colab.background_execution "
+    "colab.cell_execution_strategy colab.gpuType colab.machine_shape colab.mount_file_id "
+    "deepnote_app_layout deepnote_notebook_id gpuClass interpreter.hash kaggle.accelerator "
+    "kaggle.language kaggle.sourceType kernel_info.name kernelspec.interrupt_mode "
+    "kernelspec.metadata.supported_encryption metadata.interpreter.hash microsoft.language "
+    "microsoft.language_group microsoft.ms_spell_check.ms_spell_check_language "
+    "latex_envs.cite_by nbTranslate.hotkey noteable.last_transaction_id selected_hardware_size "
+    "vscode.interpreter.hash",
+    PLACE: "colab.last_runtime.build_target colab.last_runtime.kind environment.kernel "
+    "environment.name environment.type environment.uri kernel_info.jupyter_kernel_name "
+    "kernelspec.metadata.cocalc.url latex_envs.bibliofile kernelspec.resource_dir signature",
+    SIZE: "toc.nav_menu.height toc.nav_menu.width toc.toc_position.height toc.toc_position.left "
+    "toc.toc_position.right toc.toc_position.top toc.toc_position.width",
+    WORDS: "varInspector.types_to_exclude",
+    RECORD: "latex_envs.hotkeys toc.colors varInspector.cols",
+    r'\{"python": \{[\w",:.() ]*\}, "r": \{[\w",:.() ]*\}\}': "varInspector.kernels_config",
+    '"[a-z]{2}"': "nbTranslate.sourceLang nbTranslate.targetLang",
+    r'\["\*"\]': "nbTranslate.displayLangs",
+    RECORDS: "availableInstances colab.provenance kaggle.dataSources",
     VERSION: "language_info.version",
     r"\d": f"orig_nbformat language_info.codemirror_mode.version {WIDGETS}.version_major "
-    f"{WIDGETS}.version_minor toc.base_numbering",
-    r"\d+": "kaggle.dockerImageVersionId",
+    f"{WIDGETS}.version_minor toc.threshold version "
+    "application/vnd.databricks.v1+notebook.notebookMetadata.pythonIndentUnit",
+    r'\d|"\d"': "toc.base_numbering",
+    r"\d+": "kaggle.dockerImageVersionId kernelspec.metadata.cocalc.priority "
+    "latex_envs.current_citInitial latex_envs.eqNumInitial "
+    "application/vnd.databricks.v1+notebook.notebookOrigID",
     r"\d+(\.\d+)?": "papermill.duration",
-    r"\{\}": f"anaconda-cloud colab colab.default_view colab.views deepnote kernelspec.env "
-    f"kernelspec.metadata microsoft nteract papermill.default_parameters "
-    f"papermill.environment_variables papermill.parameters toc.nav_menu toc.toc_position vscode "
-    f"{WIDGETS}.state",
-    r"\[\]": "colab.collapsed_sections colab.provenance deepnote_execution_queue "
-    "kaggle.dataSources pycharm.stem_cell.source",
-    "false": "hide_input pycharm.stem_cell.metadata.collapsed toc-autonumbering "
-    "toc.number_sections toc.toc_cell",
-    "null": "papermill.exception",
-    TIME: "papermill.end_time papermill.start_time",
+    EMPTY: f"colab kernelspec.env kernelspec.metadata microsoft nteract papermill.parameters "
+    f"toc.nav_menu toc.toc_position vscode {WIDGETS}.state",
+    r"\[\]": "colab.collapsed_sections",
+    "false": "hide_input toc-autonumbering toc.number_sections toc.toc_cell",
+    TIME: "deepnote_persisted_session.createdAt papermill.end_time papermill.start_time",
     '".*"': "kernelspec.display_name kernelspec.name",
-    '"python"': "kernelspec.language language_info.name language_info.nbconvert_exporter",
+    '"python"': "kernelspec.language language_info.name language_info.nbconvert_exporter "
+    "npconvert_exporter application/vnd.databricks.v1+notebook.language",
     '"i?python[23]?"': "language_info.codemirror_mode language_info.codemirror_mode.name "
-    "language_info.pygments_lexer",
-    r'"\.py"': "language_info.file_extension",
-    '"text/x-python"': "language_info.mimetype",
-    r'"[\w .-]+\.ipynb"': "colab.name papermill.input_path papermill.output_path",
-    r'"[\w ]+"': "celltoolbar",
-    r'"nteract@[\d.]+"': "nteract.version",
+    "language_info.pygments_lexer pygments_lexer",
+    r'"\.py"': "file_extension language_info.file_extension",
+    '"text/x-python"': "language_info.mimetype mimetype",
+    FILE: "colab.name papermill.input_path papermill.output_path",
+    f'"python"|{FILE}': "name",
+    r'"[\w ]+"': "application/vnd.databricks.v1+notebook.notebookName celltoolbar "
+    "kernelspec.metadata.cocalc.description",
+    r'"nteract[\w-]*@[\d.]+"': "nteract.version",
     r'"\d[\d.]*"': "colab.version papermill.version",
     r'"ml(\.\w+)+"': "instance_type",
     '"raw"': "pycharm.stem_cell.cell_type",
@@ -69,40 +97,57 @@ NOTEBOOK_METADATA = {
 TEXT_METADATA = {
     FLAG: "deepnote_to_be_reexecuted deletable editable jupyter.is_executing "
     "nteract.transient.deleting pycharm.is_executing trusted",
-    WORD: "_cell_guid _uuid cell_id colab_type deepnote_cell_type id nuid source_hash",
+    WORD: "_cell_guid _uuid azdata_cell_guid cell_id colab_type datalore.node_id datalore.type "
+    "deepnote_cell_type id jukit_cell_id microsoft.language microsoft.language_group "
+    "noteable.cell_type nuid owner_user_id source_hash application/vnd.databricks.v1+cell.nuid",
     "false": "collapsed heading_collapsed hidden hide_input inputHidden outputHidden "
-    "jp-MarkdownHeadingCollapsed jupyter.outputs_hidden jupyter.source_hidden",
-    "false|null": "papermill.exception",
+    "jp-MarkdownHeadingCollapsed jupyter.outputs_hidden jupyter.source_hidden "
+    "application/vnd.databricks.v1+cell.showTitle",
+    '"false"': "Collapsed",
     'false|"auto"': "scrolled",
-    r"\d+": "execution_context_id execution_millis execution_start gather.logged "
-    "lines_to_next_cell",
-    r"\d+(\.\d+)?": "papermill.duration",
-    r"\{\}": "colab execution executionInfo jupyter nteract papermill pycharm slideshow vscode",
-    r"\[\]": "papermill.tags tags",
-    '"(python|markdown)"': "dotnet_interactive.language polyglot_notebook.kernelName "
+    r"\d+": "deepnote_app_coordinates.h deepnote_app_coordinates.w deepnote_app_coordinates.x "
+    "deepnote_app_coordinates.y execution_context_id execution_millis execution_start "
+    "gather.logged lines_to_next_cell application/vnd.databricks.v1+cell.cellMetadata.byteLimit "
+    "application/vnd.databricks.v1+cell.cellMetadata.rowLimit",
+    r"\d+(\.\d+)?": "deepnote_cell_height papermill.duration",
+    EMPTY: "colab jupyter nteract papermill pycharm run_control slideshow vscode",
+    r"\[\]": "code_folding hidden_ranges tags",
+    '"(python|markdown)"': "dotnet_interactive.language language polyglot_notebook.kernelName "
     "vscode.languageId",
-    '"(-|slide|subslide)?"': "slideshow.slide_type",
-    r'"#%%( md)?(\\n)*"': "pycharm.name",
+    '"(-|slide|subslide|fragment)?"': "slideshow.slide_type",
+    r'"#%%( md)?( |\\n)*"': "pycharm.name",
     TIME: "papermill.end_time papermill.start_time",
     '"(completed|pending)"': "papermill.status",
-    r'"\d+"': "notebookRunGroups.groupValue",
+    r'"\d*"': "notebookRunGroups.groupValue",
+    r'"worksheet-\d+"': "ein.tags",
+    '"[a-z]{2}"': "lang",
+    "true": "deepnote_app_block_visible",
 }
 CODE_METADATA = {
     **TEXT_METADATA,
+    r"\[\]": "code_folding hidden_ranges",
     r'\["hide-input"\]|\[\]': "tags",  # the PDF leaves the code out, the notebook keeps it
+    EMPTY: f"{TEXT_METADATA[EMPTY]} ExecuteTime execution executionInfo executionInfo.user",
     TIME: "execution.iopub.execute_input execution.iopub.status.busy execution.iopub.status.idle "
     "execution.shell.execute_reply execution.shell.execute_reply.started "
     "ExecuteTime.start_time ExecuteTime.end_time papermill.end_time papermill.start_time",
     WORD: f"{TEXT_METADATA[WORD]} executionInfo.status executionInfo.user.userId outputId",
     r"-?\d+": "executionInfo.elapsed executionInfo.timestamp executionInfo.user_tz",
     FLAG: f"{TEXT_METADATA[FLAG]} colab.autoexec.startup colab.background_save init_cell "
-    "run_control.frozen run_control.read_only",
+    "keep_output run_control.frozen run_control.marked run_control.read_only",
     r"\d": "colab.autoexec.wait_interval",
     '"(both|code)"': "cellView",
     '".*"': "executionInfo.user.displayName",
     r"\d{2,}": "colab.height",
+    r"\[((null|\d{2,}(\.\d+)?)(, (?=.*\d\]|null\]))?)*\]": "deepnote_output_heights",
+    WORDS: "colab.referenced_widgets",
+    PLACE: "executionInfo.user.photoUrl",
     r'"https://localhost:\d+/"': "colab.base_uri",
 }
+HIDING = re.compile(r"(?i)kernelspec\.|collaps|exclu|fold|hid|ignor|remov|skip|suppress")
+SHOWING = re.compile("(?i)display|expand|inclu|open|print|render|show|visib|view")
+LEFTOVERS = {"jetTransient", "transient"}  # of PyCharm and nteract, in outputs
+INNER = {"cells", "outputs"}  # what of a notebook holds its parts
 FORMATS = [(4, minor) for minor in range(6)]  # in later ones nbformat tolerates unknown keys
 MIME_TYPES = {
     *"text/plain text/markdown text/latex text/html image/png image/jpeg image/svg+xml".split(),
@@ -165,8 +210,9 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
     version = notebook.get("nbformat"), notebook.get("nbformat_minor")
     if version not in FORMATS:
         return [f"notebook: of format {version[0]}.{version[1]}, expected 4.0 to 4.5"]
+    leftovers = LEFTOVERS if version[1] >= 5 else {*LEFTOVERS, "id"}
     try:
-        nbformat.validate(nbformat.from_dict(notebook))
+        nbformat.validate(nbformat.from_dict(without_leftovers(notebook, leftovers)))
     except nbformat.ValidationError as error:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
     found = metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
@@ -179,6 +225,18 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
         found = cell_problems(cell, count, names, root)
         problems += [f"cell {number} ({cell.get('id')}): {text}" for text in found]
     return problems
+
+
+def without_leftovers(part: object, leftovers: set[str]) -> object:
+    """Return JSON without what editors leave where the format of notebooks has no place for it."""
+    match part:
+        case list():
+            return [without_leftovers(one, leftovers) for one in part]
+        case dict():
+            kept = {name: value for name, value in part.items() if name not in leftovers}
+            inner = {n: without_leftovers(kept[n], leftovers) for n in kept.keys() & INNER}
+            return kept | inner
+    return part
 
 
 def unread_problems(root: Path) -> Iterator[str]:
@@ -219,8 +277,22 @@ def metadata_problems(metadata: dict, allowed: dict[str, str], path: str = "") -
         is_level = any(known.startswith(f"{name}.") for known in patterns)
         if is_level and isinstance(value, dict) and value:
             yield from metadata_problems(value, allowed, f"{name}.")
+        elif name not in patterns and not is_level and says_nothing(name, value):
+            continue
         elif not re.fullmatch(patterns.get(name, ""), text):
             yield f"metadata {name} is {text}, expected {patterns.get(name, 'none of that name')}"
+
+
+def says_nothing(name: str, value: object) -> bool:
+    """Tell whether metadata of any name are off or empty, and hide nothing by that."""
+    match value:
+        case dict() if value:
+            return all(says_nothing(f"{name}.{key}", part) for key, part in value.items())
+        case {} | []:
+            return not HIDING.search(name)  # which an editor in JavaScript takes for true
+        case False | None | "":
+            return not SHOWING.search(name) or bool(HIDING.search(name))
+    return False
 
 
 def executed_problems(cell: dict, count: int) -> Iterator[str]:

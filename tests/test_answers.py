@@ -382,7 +382,9 @@ def test_a_listing_is_decoded_as_the_file_states(tmp_path):
 
 
 def test_a_file_that_cannot_be_listed_is_named(tmp_path):
-    function = imported(STORED.replace("\u2028", "").encode("latin-1"), tmp_path)
+    text = STORED.replace("\u2028", "")
+    function = imported(text.encode(), tmp_path)
+    (tmp_path / "stored.py").write_bytes(text.encode("latin-1"))
     with pytest.raises(OSError, match=r"stored\.py cannot be read as text, expected UTF-8"):
         listing(function)
 

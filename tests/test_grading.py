@@ -1,6 +1,7 @@
 """A hand-in's notebook runs in a kernel in the box; the sheet says what became of all."""
 
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -203,11 +204,11 @@ def test_text_is_the_sheet(name, graded):
     assert "note: not looked at: 'group 7/conftest.py'" in text
 
 
-def run(*options, path=None):
+def run(*options, path=None, cwd=ROOT):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     environment = {**box.os.environ} | ({"PATH": path} if path else {})
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=environment
     )
 
 
@@ -230,6 +231,18 @@ def test_with_trust_there_is_no_box(good_zip, tmp_path):
     assert f"code     {FULL:g}/{FULL:g}" in done.stdout, done.stdout
     assert f"report  {OF_GOOD}/{REPORT}" in done.stdout
     assert "note: graded without a box, since bwrap is not installed" in done.stdout
+
+
+@needs_box
+@pytest.mark.parametrize(
+    "given", [["--hand-in=../a b.zip"], ["--hand-in", "../ø.zip"], ["--hand-in=Ø/c.zip"]]
+)
+def test_a_zip_is_found_from_where_pytest_is_started(given, good_zip, tmp_path):
+    (tmp_path / "else where" / "Ø").mkdir(parents=True)
+    for name in ("a b.zip", "ø.zip", "else where/Ø/c.zip"):
+        shutil.copy(good_zip, tmp_path / name)
+    done = run(*given, str(ROOT), cwd=tmp_path / "else where")
+    assert f"code     {FULL:g}/{FULL:g}" in done.stdout, done.stdout + done.stderr
 
 
 def test_students_seed_is_refused(good_zip):

@@ -209,6 +209,15 @@ def test_message_says_what_differs_and_where(stored, rerun, message):
     assert message in output_differences(stored, rerun)[0]
 
 
+@pytest.mark.parametrize("number", [TEXT, FIG])
+def test_lines_may_end_as_those_of_windows(number):
+    stored = copy.deepcopy(OUTPUTS)
+    parts = stored[number] if number == TEXT else stored[number]["data"]
+    parts.update({k: v.replace("\n", "\r\n") for k, v in parts.items() if isinstance(v, str)})
+    assert stored != OUTPUTS
+    assert output_differences(stored, OUTPUTS) == []
+
+
 @pytest.mark.parametrize("found", [{"tags": []}, {"scrolled": False, "needs_background": "light"}])
 def test_an_editor_s_bookkeeping_is_no_difference(found):
     stored = copy.deepcopy(OUTPUTS)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from pathlib import Path
 
 import nbformat
@@ -144,6 +145,7 @@ def display(mime, content):
 SHIFTED = [cell(n, execution_count=count) for n, count in ((1, 2), (CALL, 3), (4, 4), (RESULT, 5))]
 RAW = nbformat.from_dict({"cell_type": "raw", "id": "a", "metadata": {}, "source": "97"})
 STATE = "application/vnd.jupyter.widget-state+json"
+CELL = "application/vnd.databricks.v1+cell"
 MODE = {"name": "python", "codemirror_mode": {"version": "97"}}
 ERROR = {"output_type": "error", "ename": "E", "evalue": "", "traceback": []}
 TAMPERINGS = {
@@ -179,6 +181,7 @@ TAMPERINGS = {
     ),
     "not of the format": (cell(CALL, note="97"), "notebook format: Additional properties"),
     "of a future format": (newer, "notebook: of format 4.6, expected 4.0 to 4.5"),
+    "outputs of another kind": (cell(CALL, outputs=97), "notebook: not of the notebook format"),
     "of an old format": (lambda n: n.update(nbformat=3), "notebook: of format 3.5, expected"),
     "of no format": (lambda n: n.pop("nbformat"), "notebook: of format None.5, expected"),
     "code to text": (to_text, "is code in a cell of text"),
@@ -210,6 +213,15 @@ TAMPERINGS = {
     "heading collapsed": (metadata(PROSE, **{"jp-MarkdownHeadingCollapsed": True}), "jp-Markdown"),
     "heading collapsed before": (metadata(PROSE, heading_collapsed=True), "heading_collapsed is"),
     "hidden below": (metadata(PROSE, hidden=True), "metadata hidden is true"),
+    "hidden in Kaggle": (metadata(CALL, **{"_kg_hide-output": True}), "_kg_hide-output is true"),
+    "hidden in Deepnote": (metadata(CALL, is_output_hidden=True), "is_output_hidden is true"),
+    "low in Deepnote": (metadata(CALL, deepnote_output_heights=[1]), "output_heights is [1]"),
+    "folded": (metadata(CALL, code_folding=[0]), "metadata code_folding is [0]"),
+    "hidden by an unknown object": (metadata(CALL, hideAll={}), "metadata hideAll is {}"),
+    "not shown": (metadata(CALL, showInput=False), "metadata showInput is false, expected none"),
+    "not shown below": (metadata(CALL, a={"b": None, "visible": False}), "metadata a is"),
+    "note below": (metadata(CALL, a={"b": False, "c": "97"}), "metadata a is"),
+    "title in Databricks": (metadata(CALL, **{CELL: {"title": "97 %"}}), "v1+cell.title is"),
     "tag to ignore": (metadata(CALL, tags=["nbval-ignore-output"]), "metadata tags is"),
     "tag to skip": (metadata(CALL, tags=["nbval-skip"]), 'tags is ["nbval-skip"]'),
     "tag to raise": (metadata(CALL, tags=["raises-exception"]), "tags is"),
@@ -296,6 +308,7 @@ LANGUAGE = {
 }
 PYTHON = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
 LITE = {"name": "python", "codemirror_mode": "python", "version": "3.13.1"}
+TIME = "2026-01-31T12:00:00"
 OF_EDITORS = [
     {},
     {"kernelspec": PYTHON, "language_info": {**LANGUAGE, "version": "3.11.7"}},
@@ -322,12 +335,62 @@ OF_EDITORS = [
     {"kernelspec": {"name": ".venv", "display_name": ".venv (3.13.0)", "language": "python"}},
     {"kernelspec": {"name": "conda-env-py 3.12-py", "display_name": "Python [conda env:a b]"}},
     {"kernelspec": {"name": "python", "display_name": "Python (Pyodide)"}, "language_info": LITE},
+    {"metadata": {"interpreter": {"hash": "31f2aee4"}}, "language_info": LITE},
+    {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "version": 3},
+    {"npconvert_exporter": "python", "pygments_lexer": "ipython3"},
+    {"language_info": {**LANGUAGE, "version": "3.8.5-final"}},
+    {"language_info": {**LANGUAGE, "version": "3.12"}},
+    {"kernelspec": {**PYTHON, "interrupt_mode": "signal"}},
+    {"kernelspec": {**PYTHON, "metadata": {"debugger": True, "supported_encryption": "curve"}}},
     # Kaggle, Deepnote, Azure, SageMaker, papermill
+    {"kaggle": {"dataSources": [{"sourceId": 861, "sourceType": "competition"}, {"datasetId": 3}]}},
+    {"deepnote_persisted_session": {"createdAt": f"{TIME}.000Z"}, "deepnote": {"reactive": False}},
+    {"nteract": {"version": "nteract-front-end@1.0.0"}, "microsoft": {"language": "python"}},
+    {"kernel_info": {"name": "jupyter", "jupyter_kernel_name": "python3.11"}},
+    {"availableInstances": [{"category": "General purpose", "gpuNum": 0, "name": "ml.t3.medium"}]},
+    {"environment": {"name": "common-cpu.m104", "uri": "gcr.io/deeplearning/base-cpu:m104"}},
+    {"papermill": {"input_path": "./in/a (1).ipynb", "output_path": "C:\\Ø\\b.ipynb"}},
+    {"application/vnd.databricks.v1+notebook": {"dashboards": [], "notebookName": "Task 2"}},
+    {"azdata_notebook_guid": "b1076dfc-b9ad", "noteable": {"last_transaction_id": "a-b"}},
+    # CoCalc, Emacs, nbextensions
+    {"kernelspec": {**PYTHON, "metadata": {"cocalc": {"url": "https://www.python.org/"}}}},
+    {"name": "Øving 2.ipynb", "kernelspec": {**PYTHON, "resource_dir": "/ext/kernels/python3"}},
+    {"rise": {"scroll": True}, "livereveal": {"autolaunch": False}, "hide_code_all_hidden": False},
+    {"toc": {"toc_position": {"right": "10px", "top": "initial"}}},
+    {"toc": {"base_numbering": "1", "colors": {"sidebar_border": "#EEEEEE"}, "threshold": 4}},
+    {"varInspector": {"cols": {"lenName": 16}, "types_to_exclude": ["module", "_Feature"]}},
+    {
+        "varInspector": {
+            "kernels_config": {"python": {"library": "a.py"}, "r": {"cmd": "cat(a()) "}}
+        }
+    },
+    {
+        "latex_envs": {
+            **{"LaTeX_envs_menu_present": True, "autoclose": False, "autocomplete": True},
+            **{"bibliofile": "biblio.bib", "cite_by": "apalike", "current_citInitial": 1},
+            **{"eqLabelWithNumbers": True, "eqNumInitial": 1, "hotkeys": {"equation": "Ctrl-E"}},
+            **{"labels_anchors": False, "latex_user_defs": False, "user_envs_cfg": False},
+        }
+    },
+    {
+        "nbTranslate": {
+            **{"displayLangs": ["*"], "hotkey": "alt-t", "langInMainMenu": True},
+            **{"sourceLang": "en", "targetLang": "fr", "useGoogleTranslate": True},
+        }
+    },
+    {
+        "toc": {
+            **{"markTocItemOnScroll": True, "moveMenuLeft": True, "navigate_menu": True},
+            **{"nav_menu": {"height": "12px", "width": "252px"}, "toc_section_display": True},
+            **{"toc_position": {"height": "calc(100% - 180px)", "left": "0px", "width": "23.5%"}},
+            **{"skip_h1_title": True, "widenNotebook": True},
+        }
+    },
     {"kaggle": {"accelerator": "none", "dataSources": [], "isGpuEnabled": False}},
     {"kaggle": {"dockerImageVersionId": 30787, "language": "python", "sourceType": "notebook"}},
     {"deepnote": {}, "deepnote_notebook_id": "c2b2-1", "deepnote_execution_queue": []},
     {"kernel_info": {"name": "python3"}, "instance_type": "ml.t3.medium"},
-    {"microsoft": {"host": {"AzureML": {"notebookHasBeenCompleted": True}}}},
+    {"microsoft": {"host": {"AzureML": {"notebookHasBeenCompleted": True}}}, "signature": "a:b"},
     {"papermill": {"duration": 3.25, "exception": None, "input_path": "a.ipynb", "version": "2.6"}},
     {"papermill": {"end_time": "2026-01-31T12:00:00.123456", "parameters": {}}},
     # PyCharm
@@ -342,11 +405,12 @@ OF_EDITORS = [
     # Colab
     {"colab": {"provenance": [], "toc_visible": True, "name": "assignment2.ipynb"}},
     {"colab": {"authorship_tag": "ABX9TyN+a/b", "gpuType": "T4", "collapsed_sections": []}},
-    {"accelerator": "GPU"},
+    {"accelerator": "GPU", "gpuClass": "standard"},
+    {"colab": {"provenance": [{"file_id": "1AbC-d_e", "timestamp": 1666}], "name": "Ø (1).ipynb"}},
+    {"colab": {"last_runtime": {"kind": "private"}, "cell_execution_strategy": "setup"}},
     {"colab": {"include_colab_link": True, "private_outputs": True, "machine_shape": "hm"}},
     {"colab": {"version": "0.3.2", "views": {}, "default_view": {}, "provenance": []}},
 ]
-TIME = "2026-01-31T12:00:00"
 OF_EDITED_CELLS = [
     # JupyterLab, and what executes a notebook
     {"editable": True, "slideshow": {"slide_type": ""}, "tags": []},
@@ -374,7 +438,25 @@ OF_EDITED_CELLS = [
     {"papermill": {"duration": 0.01, "exception": False, "start_time": TIME, "tags": []}},
     {"papermill": {"status": "completed", "exception": None}, "lines_to_next_cell": 2},
     {"init_cell": True, "run_control": {"frozen": False, "read_only": False}},
+    {"_kg_hide-input": False, "run_control": {}, "ExecuteTime": {}, "keep_output": True},
+    {
+        "deepnote_cell_height": 9.5,
+        "deepnote_output_heights": [21, None, 40.5],
+        "owner_user_id": "a",
+    },
+    {"deepnote_app_coordinates": {"h": 5, "x": 0}, "deepnote_app_block_visible": True},
+    {CELL: {"cellMetadata": {"byteLimit": 2048000}, "showTitle": False, "title": "", "nuid": "a"}},
+    {"azdata_cell_guid": "b1076dfc", "language": "python", "microsoft": {"language": "python"}},
+    {"datalore": {"node_id": "aB1", "type": "CODE", "hide_input_from_viewers": False}},
+    # Emacs, Vim, nbextensions
+    {"ein.tags": "worksheet-0", "ein.hycell": False, "autoscroll": False, "jukit_cell_id": "aB1"},
+    {"Collapsed": "false", "hideCode": False, "hidePrompt": False, "variables": {}, "lang": "en"},
+    {"code_folding": [], "hidden_ranges": [], "run_control": {"marked": True}},
+    {"slideshow": {"slide_type": "fragment"}},
+    {"notebookRunGroups": {"groupValue": ""}, "pycharm": {"name": "#%% \n"}},
     # Colab
+    {"executionInfo": {"user": {"photoUrl": "https://lh3.googleusercontent.com/a-/AOh14Gg=s64"}}},
+    {"executionInfo": {"user": {}}, "colab": {"referenced_widgets": ["a1b2", "c3"]}},
     {"cellView": "both", "colab": {"autoexec": {"startup": False, "wait_interval": 0}}},
     {"id": "x-Y_1", "outputId": "ab-12", "colab_type": "code"},
     {"colab": {"base_uri": "https://localhost:8080/", "height": 34}},
@@ -392,6 +474,7 @@ OF_EDITED_TEXT = [
     {"editable": False, "slideshow": {"slide_type": "-"}, "tags": []},
     {"jp-MarkdownHeadingCollapsed": False, "heading_collapsed": False, "hidden": False},
     {"pycharm": {"name": "#%% md\n"}, "vscode": {"languageId": "markdown"}},
+    {"cell_id": "a", "is_collapsed": False, "formattedRanges": [], "toc-hr-collapsed": False},
     {"id": "x-Y_1", "colab_type": "text", "pycharm": {}, "jupyter": {}, "slideshow": {}},
 ]
 
@@ -416,6 +499,25 @@ def old_format(notebook):
         del cell["id"]
 
 
+def of_old_format_with_ids(notebook):
+    notebook["nbformat_minor"] = 4
+
+
+def without_ids(notebook):
+    for cell in notebook["cells"]:
+        del cell["id"]
+
+
+def of_pycharm(notebook):
+    for output in (o for cell in notebook["cells"] for o in cell.get("outputs", [])):
+        output["jetTransient"] = {"display_id": None}
+
+
+def with_newlines_at_ends(notebook):
+    for cell in notebook["cells"]:
+        cell["source"] += "\n\n"
+
+
 def crlf(notebook):
     for cell in notebook["cells"]:
         cell["source"] = cell["source"].replace("\n", "\r\n")
@@ -430,6 +532,10 @@ def in_lines(notebook):
     "edit",
     [
         old_format,
+        of_old_format_with_ids,
+        pytest.param(without_ids, marks=pytest.mark.filterwarnings("ignore:Cell is missing")),
+        of_pycharm,
+        with_newlines_at_ends,
         crlf,
         in_lines,
         cell(PROSE, attachments={}),
@@ -665,7 +771,14 @@ ENCODED = {
 def test_files_are_decoded_as_python_does(name, content, tmp_path):
     (tmp_path / "report").mkdir()
     (tmp_path / name).write_bytes(content)
-    assert task_names(tmp_path) == {"NAME", "f"}
+    try:
+        compile(content, name, "exec")
+    except SyntaxError:  # Python 3.14 takes no comment in another encoding
+        assert sys.version_info >= (3, 14)
+        assert "# \xf8".encode("latin-1") in content
+        assert task_names(tmp_path) == set()
+    else:
+        assert task_names(tmp_path) == {"NAME", "f"}
 
 
 @pytest.mark.parametrize("content", [b"def train(", b"def train(): '\xff'", b"train = 1\0"])

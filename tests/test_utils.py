@@ -448,14 +448,24 @@ def test_small_matrices_take_one_blas_thread(blas_threads):
         assert set(blas_threads()) == {2}
 
 
-NO_BLAS = (
-    "import threadpoolctl\nthreadpoolctl._ALL_CONTROLLERS = threadpoolctl._ALL_CONTROLLERS[{}]\n"
-)
+KNOWN = "import threadpoolctl as t\nt._ALL_CONTROLLERS = "
+STUBBORN = """
+from threadpoolctl import OpenBLASController
+OpenBLASController.set_num_threads = lambda self, number: None
+OpenBLASController.get_num_threads = lambda self: """
+OTHER_BLAS = {
+    "none is known": f"{KNOWN}[]",
+    "NumPy rests on another, such as Accelerate": f"{KNOWN}t._ALL_CONTROLLERS[1:]",
+    "OpenMP alone is known": f"{KNOWN}[t.OpenMPController]",
+    "it was built without threads": f"{STUBBORN}1",
+    "it takes all threads whatever it is told": f"{STUBBORN}8",
+    "it does not tell": f"{STUBBORN}None",
+}
 
 
-@pytest.mark.parametrize("known", [":0", "1:"])  # none at all, all but OpenBLAS
-def test_where_no_blas_is_known_there_is_nothing_to_count(known, tmp_path):
-    (tmp_path / "no_blas.py").write_text(NO_BLAS.format(known))
+@pytest.mark.parametrize("blas", OTHER_BLAS)
+def test_where_no_blas_can_be_limited_there_is_nothing_to_count(blas, tmp_path):
+    (tmp_path / "no_blas.py").write_text(OTHER_BLAS[blas])
     files = [f"tests/test_{name}.py" for name in ("utils", "task2", "measures")]
     command = [sys.executable, "-m", "pytest", "-p", "no_blas", "-k", "blas_thread or threads_"]
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
