@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import html
 import io
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-DATA = Path(__file__).resolve().parent / "data"
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # the files beside come before others of their names
+DATA = HERE / "data"
 NUM_TRAIN = 20_000
 GRID_BITS = 19
 GRID_STEP = 2.0**-GRID_BITS

@@ -128,7 +128,7 @@ def why_lost(request, tmp_path_factory):
 
     def cost(name, how):
         folder = unpack(tmp_path_factory.mktemp(f"{name}-{how}"), broken(name, how))
-        return lost(folder, patience=PATIENCE._replace(row=0.5) if how == "loop" else PATIENCE)
+        return lost(folder, patience=PATIENCE._replace(row=1) if how == "loop" else PATIENCE)
 
     expected()
     items = [i for i in request.session.items if "why_lost" in getattr(i, "fixturenames", ())]

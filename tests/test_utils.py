@@ -9,11 +9,13 @@ from functools import partial
 from types import SimpleNamespace
 
 import IPython
+import nbformat
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from nbclient import NotebookClient
 from threadpoolctl import threadpool_limits
 
 import utils
@@ -485,3 +487,16 @@ def test_small_matrices_give_the_threads_back_after_an_error(blas_threads):
         with pytest.raises(ZeroDivisionError), small_matrices():
             raise ZeroDivisionError
         assert set(blas_threads()) == {2}
+
+
+@pytest.mark.parametrize(
+    "name", ["task4.py", "utils.py", "report/__init__.py", "tests/__init__.py"]
+)
+def test_the_notebook_finds_the_files_beside_it_before_others_of_their_names(name, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raise ImportError('a foreign file')", encoding="utf-8")
+    nb = nbformat.read(ROOT / "assignment2.ipynb", 4)
+    first = next(cell.source for cell in nb.cells if cell.cell_type == "code")
+    nb.cells = [nbformat.v4.new_code_cell(f"{first}\nimport tests")]
+    client = NotebookClient(nb, resources={"metadata": {"path": str(ROOT)}})
+    client.execute(env=os.environ | {"PYTHONPATH": str(tmp_path)})
