@@ -1,8 +1,12 @@
--- A reader for pandoc: what handin.py lists of a notebook becomes Typst. The first line is a comment
--- for handin.py: the formulas and pictures, for which names stand in the text, and what to set
--- instead if Typst refuses one; and what to say of which cell.
+-- A reader for pandoc: the notebook that handin.py gives it becomes Typst. Comments of JSON say what
+-- a reader must be told, of which cell the lines below are, and what to set if Typst refuses one.
 
 local MARKDOWN = 'commonmark+pipe_tables+raw_html+strikeout+task_lists+autolink_bare_uris+footnotes'
+-- of the types of an output the first of these is shown
+local TYPES = pandoc.List{'text/markdown', 'text/latex', 'image/svg+xml', 'image/png', 'image/jpeg',
+  'image/gif', 'image/webp', 'text/html', 'text/plain'}
+local KINDS = {['text/markdown'] = 'markdown', ['text/latex'] = 'markdown', ['text/html'] = 'html'}
+local TEXT_WIDTH = 6.69 -- inches
 -- what MathJax knows and pandoc does not; a matrix without braces would merge with what is around
 local macros = [[
 \newcommand{\tag}[1]{\qquad(#1)}\newcommand{\notag}{}\newcommand{\nonumber}{}
@@ -15,22 +19,62 @@ local macros = [[
 \newenvironment{array}[1]{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 ]]
 local FONTS = {bf = true, rm = true, it = true, sf = true, tt = true, cal = true}
-local pieces, warnings, places, title, cell = {}, {}, {}, nil, 0
-local first_level, last_level = 6, 0
+local folder, cell, title, warnings, kept, pictures, levels = '', 0, nil, {}, {}, {}, pandoc.List{}
 
-local function typst(blocks)
-  return (pandoc.write(pandoc.Pandoc(blocks), 'typst', {wrap_text = 'none'}):gsub('%s+$', ''))
+local function warn(message)
+  message = pandoc.text.sub(message:gsub('%s+', ' '), 1, 400)
+  table.insert(warnings, ('warning: cell %d: %s'):format(cell, message))
+end
+
+local function raw(text) return pandoc.RawInline('typst', text) end
+
+local function typst(inlines)
+  return pandoc.write(pandoc.Pandoc{pandoc.Plain(inlines)}, 'typst', {wrap_text = 'none'})
 end
 
 -- Typst reads the strings of JSON, too.
-local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '))) end
+local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '):gsub('^ ', ''):gsub(' $', ''))) end
 
-local function warn(message) table.insert(warnings, {cell = cell, message = message}) end
+-- Return a comment on the cell and the line below; the control character is in no text.
+local function mark(what, instead)
+  return '//\2' .. pandoc.json.encode{cell = cell, what = what, instead = instead} .. '\n'
+end
 
--- Keep Typst code for a formula or picture; return what stands for it in the text.
-local function piece(code, what, instead, source)
-  table.insert(pieces, {cell = cell, code = code, what = what, instead = instead, source = source})
-  return pandoc.RawInline('typst', '#p' .. #pieces .. ';')
+local function decoded(address)
+  return (address:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+-- Jupyter takes formulas out of a text before it reads Markdown, but for code. A number between
+-- control characters, which text has none of, stands for each until it is known what is code.
+local function keep(math)
+  return function(source, tex)
+    tex = (tex or source):gsub('&#?%w+;', function(entity) -- of HTML
+      return pandoc.utils.stringify(pandoc.read(entity, 'html'))
+    end)
+    table.insert(kept, {source = source, tex = tex, math = math})
+    return ('\1%d\2'):format(#kept)
+  end
+end
+local function refuse(source)
+  warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. source)
+  return '<code>' .. source:gsub('[&<]', {['&'] = '&amp;', ['<'] = '&lt;'}) .. '</code>'
+end
+local formulas = re.compile([[
+  text    <- {~ (code / refused / escaped / display / inline / .)* ~}
+  code    <- %nl [ >]* {:end: '```' '`'* / '~~~' '~'* :} (!(%nl [ >]* =end) .)* (%nl [ >]* =end)?
+           / {:end: '`'+ :} (!(=end !'`') ('`'+ / .))+ =end
+           / '<' {:end: 'pre' / 'code' / 'script' / 'style' :} ![%w] (!close .)* close
+  refused <- {'<' {:end: 'audio' / 'canvas' / 'embed' / 'form' / 'iframe' / 'object' / 'video' :}
+              ![%w] ((!close .)* close / [^>]* '>')} -> refuse
+  close   <- '</' =end '>'
+  escaped <- {'\' {'$'}} -> escaped
+  display <- {'$$' {(!'$$' .)+} '$$' / '\\[' {(!'\\]' .)+} '\\]'
+           / '\begin{' {:end: [a-zA-Z]+ '*'? :} '}' (!('\end{' =end '}') .)* '\end{' =end '}'} -> display
+  inline  <- {'$' {('\' . / [^$\%nl] / %nl !(%s* %nl))+} '$' / '\\(' {(!'\\)' .)+} '\\)'} -> inline
+]], {display = keep 'DisplayMath', inline = keep 'InlineMath', escaped = keep(), refuse = refuse})
+
+local function restored(text)
+  return (text:gsub('\1(%d+)\2', function(number) return kept[tonumber(number)].source end))
 end
 
 -- Return TeX as pandoc knows it, and keep its definitions for the formulas after it.
@@ -49,11 +93,13 @@ local function simplified(tex)
   return tex
 end
 
-local function formula(tex, display)
-  local math, code = pandoc.Math(display and 'DisplayMath' or 'InlineMath', macros .. simplified(tex))
-  local failures = pandoc.log.silence(function() code = typst{pandoc.Plain{math}} end)
-  if code:match '^%$%s*%$$' then return {} end -- definitions only
-  code = code:gsub('%s+', ' ')
+local function formula(math)
+  local code
+  local failures = pandoc.log.silence(function()
+    code = typst{pandoc.Math(math.mathtype, macros .. simplified(math.text))}
+  end)
+  if code:match '^%$%s*%$' then return {} end -- definitions only
+  code = code:gsub('%s+', ' '):gsub(' $', '')
     -- a gap in cases and between pairs of columns, as TeX leaves one
     :gsub('cases%b()', function(rows) return rows:gsub(' & ', '\2 quad ') end)
     :gsub('\\ ', '\1'):gsub('( & [^\1&]* [^\1&]*) & ', '%1\2 quad '):gsub('\1', '\\ '):gsub('\2', ' &')
@@ -66,45 +112,84 @@ local function formula(tex, display)
     :gsub('bar%.v%.double', 'class("normal", ‖)')
     :gsub('stroke: black, inset: 3pt', 'stroke: 0.5pt, inset: 3pt, baseline: 50%% - 0.25em')
   code = #failures == 0 and 'formula(' .. code .. ')' or 'refused'
-  local instead = ('raw(%s, block: %s)'):format(quoted(tex), display)
-  return piece(code, 'formula ' .. tex:gsub('%s+', ' '), instead)
+  local instead = ('raw(%s, block: %s)'):format(quoted(math.text), math.mathtype == 'DisplayMath')
+  local what = 'cannot be set, its source is shown: formula ' .. math.text
+  return raw('#{' .. mark(what, instead) .. code .. '\n};')
 end
 
-local filter = {
-  CodeBlock = function(code) return pandoc.CodeBlock(code.text, {class = code.classes[1]}) end,
+-- Return the content of a picture: stored in the notebook, its own address, or a file beside it.
+local function content(source)
+  if pictures[decoded(source)] then return pictures[decoded(source)] end
+  if source:match '^data:' then return select(2, pandoc.mediabag.fetch(source)) end
+  return pandoc.system.read_file(pandoc.path.join{folder, decoded(source)})
+end
+
+-- Store a picture of the notebook, which is text or base64, under a name.
+local function store(name, mime, data)
+  local address = ('data:%s;base64,%s'):format(mime, data:gsub('%s', ''))
+  pictures[name] = data:match '^%s*<' and data or content(address)
+end
+
+-- what the walks over all text of a notebook do, one after the other
+local walks = {{
+  Code = function(code)
+    code.text = restored(code.text)
+    return code
+  end,
+  CodeBlock = function(code)
+    return pandoc.CodeBlock(restored(code.text), {class = code.classes[1]})
+  end,
+  Str = function(str)
+    local shown = pandoc.Inlines{}
+    for text, number in str.text:gmatch '([^\1]*)\1?(%d*)\2?' do
+      local it = kept[tonumber(number)] or {tex = ''}
+      shown:extend{pandoc.Str(text), it.math and pandoc.Math(it.math, it.tex) or pandoc.Str(it.tex)}
+    end
+    return shown
+  end,
+  Header = function(heading) -- the title, or named as Jupyter does; levels from 1 on, without gaps
+    local name = pandoc.utils.stringify(heading):gsub('%s', '-')
+    if not title and heading.level == 1 then
+      title = {cell = cell, content = pandoc.Inlines{pandoc.Span({}, {name})} .. heading.content}
+      return {}
+    end
+    while #levels > 0 and levels[#levels] >= heading.level do levels:remove() end
+    levels:insert(heading.level)
+    return pandoc.Header(#levels, heading.content, {name})
+  end,
+}, {
   Figure = function(figure) -- pandoc would give it an empty caption
     if #figure.caption.long > 0 then return figure end
-    return pandoc.RawBlock('typst', '#figure[' .. typst(figure.content) .. ']')
-  end,
-  Header = function(heading) -- levels from 1 on, without gaps
-    last_level = math.min(heading.level - first_level, last_level) + 1
-    heading.level = last_level
-    return heading
+    local opened, closed = pandoc.RawBlock('typst', '#figure['), pandoc.RawBlock('typst', ']')
+    return pandoc.Blocks{opened} .. figure.content .. pandoc.Blocks{closed}
   end,
   Image = function(image)
-    local alt, source = pandoc.utils.stringify(image.caption), image.src
-    local style = (image.attributes.style or ''):match '^width: *([%w.%%]+)'
-    local number, unit = (image.attributes.width or style or ''):match '^([%d.]+)([%a%%]*)$'
-    if unit == '' or unit == 'px' then number, unit = number * 0.75, 'pt' end
-    if unit == 'pt' and number + 0 > 480 then number, unit = 100, '%' end -- the width of the text
-    local options = (alt ~= '' and ', alt: ' .. quoted(alt) or '')
-      .. (unit and ', width: ' .. number .. unit or '')
-    local name = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', source:sub(1, 80))
-    local code = ('image("p%d"%s)'):format(#pieces + 1, options)
-    return piece(code, 'picture ' .. name, quoted(name), source)
+    local alt, style = pandoc.utils.stringify(image.caption), image.attributes.style or ''
+    local shown = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', image.src:sub(1, 80))
+    local found, data = pcall(content, image.src)
+    image.attributes.width = image.attributes.width or style:match '^width: *([%w.%%]+)'
+    image.src = ('picture%d'):format(#pictures)
+    table.insert(pictures, image.src)
+    pandoc.system.write_file(image.src, found and data or '')
+    local code = typst{image}:match '^#box%((.*)%)%)%s*$' .. (alt ~= '' and ', alt: ' .. quoted(alt) or '')
+    code = code:gsub('width: ([%d.]+)in', function(inches)
+      return inches + 0 > TEXT_WIDTH and 'width: 100%'
+    end)
+    local what = 'cannot be set, its source is shown: picture ' .. shown
+    return raw('#{' .. mark(what, quoted(shown)) .. code .. ')\n};')
   end,
   Link = function(link)
-    local target = link.target:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end)
-    if places[target] or not target:match '^#' and target ~= '' then return link end
-    if pandoc.utils.stringify(link):match '%S' then
-      warn(("link to '%s' leads nowhere, its text is shown"):format(target))
-    end
-    return link.content
+    local target = decoded(restored(link.target))
+    if target ~= '' and not target:match '^#' then return link end
+    local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
+    local code = 'let to = it => context link(query(label(%s)).first().location(), it)\nto['
+    local opened = '#{' .. mark(what, 'let to = it => it') .. code:format(quoted(target:sub(2)))
+    return pandoc.Inlines{raw(opened)} .. link.content .. pandoc.Inlines{raw ']\n};'}
   end,
-  Math = function(math) return formula(math.text, math.mathtype == 'DisplayMath') end,
+  Math = formula,
   Span = function(span)
     local label = '#metadata(none)#label(' .. quoted(span.identifier) .. ')'
-    if span.identifier ~= '' then span.content:insert(1, pandoc.RawInline('typst', label)) end
+    if span.identifier ~= '' then span.content:insert(1, raw(label)) end
     return span.content
   end,
   Table = function(t) -- numbers as pandas aligns them
@@ -112,54 +197,76 @@ local filter = {
     t.colspecs = t.colspecs:map(function(spec) return {'AlignRight', spec[2]} end)
     return t
   end,
-}
+}}
 
--- Markdown and HTML mix as in a browser: both are read as HTML.
-local function read(text, kind)
-  if kind == 'markdown' then
-    text = pandoc.write(pandoc.read(text .. '\n', MARKDOWN), 'html', {highlight_method = 'none'})
+-- Return blocks that show a text as Markdown or HTML, or letter by letter.
+local function blocks(text, kind)
+  text = text:gsub('\27%[.-[@-~]', '') -- colours, and what else moves a cursor or ends a line
+    :gsub('[%z\1-\8\11-\31\127]', ''):gsub('\xC2\x85', ''):gsub('\xE2\x80[\xA8\xA9]', '')
+    :gsub('^\n+', ''):gsub('\n+$', '')
+  if text == '' then return {} end
+  if kind ~= 'markdown' and kind ~= 'html' then return {pandoc.CodeBlock(text, {class = kind})} end
+  text = formulas:match('\n' .. text .. '\n')
+  if kind == 'markdown' then -- it mixes with HTML as in a browser: both are read as HTML
+    text = pandoc.write(pandoc.read(text, MARKDOWN), 'html', {highlight_method = 'none'})
   end
-  return pandoc.read(text, 'html-auto_identifiers+task_lists').blocks
+  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(walks[1])
+  if #shown == 0 and kind == 'html' then warn 'its HTML shows nothing on paper' end
+  return shown:walk(walks[2])
 end
 
-local function place(element) -- Typst knows only one of a name
-  if places['#' .. element.identifier] then element.identifier = '' end
-  places['#' .. element.identifier] = element.identifier ~= ''
-  return element
-end
-
-local structure = {Div = place, Span = place}
-function structure.Header(heading) -- take the title out, name the others as Jupyter does
-  heading.identifier = pandoc.utils.stringify(heading):gsub('%s', '-')
-  place(heading)
-  if title or heading.level > 1 then
-    first_level = math.min(first_level, heading.level)
-    return heading
+-- Return blocks that show what paper can of an output.
+local function output_blocks(output)
+  if output.output_type == 'error' then
+    warn('its output is an error, ' .. output.ename)
+    return blocks(table.concat(output.traceback, '\n'), 'error')
+  elseif output.name == 'stderr' then
+    warn('its output on stderr is left out: ' .. output.text)
+    return {}
   end
-  heading.content:insert(1, pandoc.Span({}, {heading.identifier}))
-  title = {cell = cell, content = heading.content}
-  return {}
+  local data, mimes, source = output.data or {['text/plain'] = output.text}, pandoc.List{}, ''
+  for mime, content in pairs(data) do
+    if content ~= '' then mimes:insert(mime) end
+  end
+  mimes:sort()
+  local shown = TYPES:find_if(function(mime) return mimes:includes(mime) end)
+  for _, mime in ipairs(mimes) do
+    if mime ~= shown and (not shown or shown == 'text/plain') then
+      warn(('%s output cannot be set, %s is shown'):format(mime, shown or 'its source'))
+      source = ('%s%s: %s\n'):format(source, mime, tostring(data[mime]):sub(1, 300))
+    end
+  end
+  if not shown or not shown:match '^image' then
+    return blocks(data[shown] or source, KINDS[shown] or 'output')
+  end
+  store(shown, shown, data[shown])
+  local about = output.metadata[shown] or {}
+  local alt, width = about.alt or output.metadata.alt, about.width or output.metadata.width
+  local image = pandoc.Image(tostring(alt or ''), shown, '', {width = width and tostring(width)})
+  return pandoc.Blocks{pandoc.Figure{pandoc.Plain{image}}}:walk(walks[2])
 end
 
 function Reader(input)
   local notebook, body = pandoc.json.decode(tostring(input), false), pandoc.Blocks{}
-  for _, part in ipairs(notebook.parts) do
-    cell = part.cell
-    if part.kind == 'markdown' or part.kind == 'html' then
-      part.blocks = read(part.text, part.kind):walk(structure)
-      if #part.blocks == 0 and part.kind == 'html' then warn 'its HTML shows nothing on paper' end
+  local language = (notebook.metadata.language_info or {}).name or 'python'
+  folder = notebook.folder
+  for number, it in ipairs(notebook.cells) do
+    cell = number
+    body:insert(pandoc.RawBlock('typst', mark()))
+    for name, bundle in pairs(it.attachments or {}) do store('attachment:' .. name, next(bundle)) end
+    local tags = pandoc.List(it.metadata.tags or {})
+    local hidden = not notebook.code or tags:includes 'hide-input' or tags:includes 'remove-input'
+    if it.cell_type ~= 'code' or not hidden then
+      local kinds = {markdown = 'markdown', code = language}
+      body:extend(blocks(it.source, kinds[it.cell_type] or 'output'))
     end
+    for _, output in ipairs(it.outputs or {}) do body:extend(output_blocks(output)) end
   end
   title = title or {cell = 1, content = pandoc.Inlines(notebook.name)}
-  for _, part in ipairs(notebook.parts) do
-    cell = part.cell
-    body:insert(pandoc.RawBlock('typst', ('//%d'):format(cell)))
-    local listing = pandoc.CodeBlock(part.text, {class = part.kind})
-    body:extend(part.blocks and part.blocks:walk(filter) or {listing})
-  end
   cell = title.cell
-  local heading = typst{pandoc.Plain(title.content:walk(filter))}
-  local about = {pieces = pieces, warnings = warnings, title = heading, cell = cell}
-  body:insert(1, pandoc.RawBlock('typst', '//' .. pandoc.json.encode(about)))
+  local heading = typst(title.content:walk(walks[2]))
+  local start = '//\2%s\n#import "report.typ": *\n%s#show: report.with(title: [%s], %s)'
+  start = start:format(pandoc.json.encode{warnings = warnings}, mark(), heading, '..json(bytes(sys.inputs.about))')
+  body:insert(1, pandoc.RawBlock('typst', start))
   return pandoc.Pandoc(body)
 end
