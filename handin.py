@@ -16,11 +16,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pypandoc
@@ -71,14 +71,15 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
         typst.TypstError: Typst cannot set the document, or not report.typ.
     """
     nb, _ = CoalesceStreamsPreprocessor().preprocess(copy.deepcopy(nb), {})
-    given = json.dumps({"name": path.stem, "folder": str(path.resolve().parent), "code": code, **nb})
     reader = {"format": str(REPORT / "report.lua"), "verify_format": False, "sandbox": True}
-    look = ("--wrap=none", "--syntax-highlighting=idiomatic")
+    reader["cworkdir"] = path.resolve().parent
+    look = ["--wrap=none", "--syntax-highlighting=idiomatic"]
     options = {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         shutil.copy(REPORT / "report.typ", folder)
         options |= {"root": folder, "sys_inputs": {"about": json.dumps(about)}}
-        made = pypandoc.convert_text(given, "typst", extra_args=look, cworkdir=folder, **reader)
+        given = json.dumps({"name": path.stem, "code": code, "folder": folder, **nb})
+        made = pypandoc.convert_text(given, "typst", extra_args=look, **reader)
         lines, cells, attempts = made.split("\n"), ["?"], {}
         for number, line in enumerate(lines, 1):  # as Typst counts them
             comment = json.loads(line.partition("//\2")[2] or "{}")
@@ -143,29 +144,28 @@ def execute(nb: NotebookNode, directory: Path, *, fresh: bool = False) -> None:
 
     logging.getLogger("asyncio").disabled = True  # an interrupt leaves tasks of nbclient behind
     terminal = sys.stderr is not None and sys.stderr.isatty()
+    env = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
+    path = os.pathsep.join(filter(None, [str(directory), env.get("PYTHONPATH")]))
+    fonts = matplotlib.get_cachedir()  # which take long to find; a new one if there is no home
+    # without directories there is no kernel but this Python's, whatever the user installed
+    specs = KernelSpecManager(kernel_dirs=[])
+    kernel = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
+    started = []
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own,
+        TemporaryDirectory(ignore_cleanup_errors=True) as own,
         tqdm(total=len(nb.cells), unit="cell", leave=False, disable=not terminal) as bar,
     ):
-        started = []
         client = NotebookClient(
             nb,
+            kernel,
             timeout=None,
             record_timing=False,  # times differ from run to run, and so do pieces of a stream
             coalesce_streams=True,
             on_cell_start=lambda cell, **_: started.append(cell) or bar.update(),
             resources={"metadata": {"path": str(directory)}},
         )
-        # without directories there is no kernel but this Python's, whatever the user installed
-        specs = KernelSpecManager(kernel_dirs=[])
-        client.km = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
-        env = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
         (Path(own) / "matplotlibrc").touch()
-        fonts = matplotlib.get_cachedir()  # which take long to find; a new one if there is no home
-        env |= {"IPYTHONDIR": own, "MATPLOTLIBRC": own, "MPLCONFIGDIR": fonts}
-        env["PYTHONPATH"] = os.pathsep.join(
-            [str(directory), *filter(None, [env.get("PYTHONPATH")])]
-        )
+        env |= {"PYTHONPATH": path, "IPYTHONDIR": own, "MATPLOTLIBRC": own, "MPLCONFIGDIR": fonts}
         env |= {"REMEMBERED_TRAININGS": "renew"} if fresh else {}
         try:
             client.execute(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -203,37 +203,32 @@ def replace_all(files: dict[Path, bytes], *, rehearse: bool = False) -> None:
     Raises:
         OSError: one cannot be written; all are as they were.
     """
-    new = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
-    old = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in files}
-    moved = []
+    beside = {}
     try:
-        for path, content in files.items():
-            with new[path].open("xb") as file:
-                file.write(content)
-                file.flush()
-                try:
-                    os.fsync(file.fileno())
-                except OSError as error:
-                    if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                        raise
-            if path.exists():
-                path.open("r+b").close()  # neither read-only nor locked by a viewer
-                shutil.copy2(path, old[path])
-                shutil.copymode(path, new[path])
-        for path in () if rehearse else files:
-            new[path].replace(path)
-            moved.append(path)
-    except BaseException as error:  # an interrupt among them
-        for done in moved:
-            old[done].replace(done) if old[done].exists() else done.unlink()
-        if not isinstance(error, OSError):
-            raise
+        with ExitStack() as folders, ExitStack() as undo:
+            for path, content in files.items():
+                folder = TemporaryDirectory(dir=path.parent, prefix=".", ignore_cleanup_errors=True)
+                beside[path] = Path(folders.enter_context(folder))
+                with (beside[path] / "new").open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    try:
+                        os.fsync(file.fileno())
+                    except OSError as error:
+                        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                            raise
+                if path.exists():
+                    path.open("r+b").close()  # neither read-only nor locked by a viewer
+                    shutil.copy2(path, beside[path] / "old")
+                    shutil.copymode(path, beside[path] / "new")
+            for path in () if rehearse else files:
+                old = beside[path] / "old"
+                (beside[path] / "new").replace(path)
+                undo.callback(*(old.replace, path) if old.exists() else (path.unlink,))
+            undo.pop_all()  # all are there
+    except OSError as error:
         advice = ADVICE.get(error.errno, "give another --output")
         raise OSError(f"{path} cannot be written ({error.strerror}), {advice}") from error
-    finally:
-        for temporary in (*new.values(), *old.values()):
-            with suppress(OSError):  # there is none, or a disk allows nothing
-                temporary.unlink()
 
 
 def hand_in(args: argparse.Namespace) -> list[Path]:

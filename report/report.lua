@@ -19,7 +19,8 @@ local macros = [[
 \newenvironment{array}[1]{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 ]]
 local FONTS = {bf = true, rm = true, it = true, sf = true, tt = true, cal = true}
-local folder, cell, title, warnings, kept, pictures, levels = '', 0, nil, {}, {}, {}, pandoc.List{}
+local cell, title, folder, attachments = 0, nil, '', {}
+local warnings, kept, pictures, levels = {}, {}, 0, pandoc.List{}
 
 local function warn(message)
   message = pandoc.text.sub(message:gsub('%s+', ' '), 1, 400)
@@ -44,37 +45,40 @@ local function decoded(address)
   return (address:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- Jupyter takes formulas out of a text before it reads Markdown, but for code. A number between
--- control characters, which text has none of, stands for each until it is known what is code.
-local function keep(math)
+-- Jupyter takes formulas out of a text before it reads Markdown, but for code. MathML of a number
+-- between control characters, which are in no text, stands for each until it is known what is code.
+local function keep(mathtype)
   return function(source, tex)
     tex = (tex or source):gsub('&#?%w+;', function(entity) -- of HTML
       return pandoc.utils.stringify(pandoc.read(entity, 'html'))
     end)
-    table.insert(kept, {source = source, tex = tex, math = math})
-    return ('\1%d\2'):format(#kept)
+    table.insert(kept, {source = source, math = pandoc.Math(mathtype, tex)})
+    return ('<math><mi>\1%d\1</mi></math>'):format(#kept)
   end
 end
-local function refuse(source)
+
+local function refused(source)
   warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. source)
   return '<code>' .. source:gsub('[&<]', {['&'] = '&amp;', ['<'] = '&lt;'}) .. '</code>'
 end
+
 local formulas = re.compile([[
   text    <- {~ (code / refused / escaped / display / inline / .)* ~}
   code    <- %nl [ >]* {:end: '```' '`'* / '~~~' '~'* :} (!(%nl [ >]* =end) .)* (%nl [ >]* =end)?
            / {:end: '`'+ :} (!(=end !'`') ('`'+ / .))+ =end
            / '<' {:end: 'pre' / 'code' / 'script' / 'style' :} ![%w] (!close .)* close
   refused <- {'<' {:end: 'audio' / 'canvas' / 'embed' / 'form' / 'iframe' / 'object' / 'video' :}
-              ![%w] ((!close .)* close / [^>]* '>')} -> refuse
+              ![%w] ((!close .)* close / [^>]* '>')} -> refused
   close   <- '</' =end '>'
-  escaped <- {'\' {'$'}} -> escaped
+  escaped <- '\$' -> '&#036;'
   display <- {'$$' {(!'$$' .)+} '$$' / '\\[' {(!'\\]' .)+} '\\]'
            / '\begin{' {:end: [a-zA-Z]+ '*'? :} '}' (!('\end{' =end '}') .)* '\end{' =end '}'} -> display
   inline  <- {'$' {('\' . / [^$\%nl] / %nl !(%s* %nl))+} '$' / '\\(' {(!'\\)' .)+} '\\)'} -> inline
-]], {display = keep 'DisplayMath', inline = keep 'InlineMath', escaped = keep(), refuse = refuse})
+]], {display = keep 'DisplayMath', inline = keep 'InlineMath', refused = refused})
 
 local function restored(text)
-  return (text:gsub('\1(%d+)\2', function(number) return kept[tonumber(number)].source end))
+  return (text:gsub('&#036;', '\\$'):gsub('<math><mi>(\1%d+\1)</mi></math>', '%1')
+    :gsub('\1(%d+)\1', function(number) return kept[tonumber(number)].source end))
 end
 
 -- Return TeX as pandoc knows it, and keep its definitions for the formulas after it.
@@ -117,35 +121,24 @@ local function formula(math)
   return raw('#{' .. mark(what, instead) .. code .. '\n};')
 end
 
--- Return the content of a picture: stored in the notebook, its own address, or a file beside it.
-local function content(source)
-  if pictures[decoded(source)] then return pictures[decoded(source)] end
-  if source:match '^data:' then return select(2, pandoc.mediabag.fetch(source)) end
-  return pandoc.system.read_file(pandoc.path.join{folder, decoded(source)})
-end
-
--- Store a picture of the notebook, which is text or base64, under a name.
-local function store(name, mime, data)
-  local address = ('data:%s;base64,%s'):format(mime, data:gsub('%s', ''))
-  pictures[name] = data:match '^%s*<' and data or content(address)
+-- Return a picture of a notebook, text or base64, as the address of itself.
+local function address(mime, data)
+  if data:match '^%s*<' then
+    local function spelt(byte) return ('%%%02X'):format(byte:byte()) end
+    return ('data:%s,%s'):format(mime, (data:gsub('%W', spelt)))
+  end
+  return ('data:%s;base64,%s'):format(mime, (data:gsub('%s', '')))
 end
 
 -- what the walks over all text of a notebook do, one after the other
 local walks = {{
-  Code = function(code)
+  CodeBlock = function(code)
     code.text = restored(code.text)
     return code
   end,
-  CodeBlock = function(code)
-    return pandoc.CodeBlock(restored(code.text), {class = code.classes[1]})
-  end,
-  Str = function(str)
-    local shown = pandoc.Inlines{}
-    for text, number in str.text:gmatch '([^\1]*)\1?(%d*)\2?' do
-      local it = kept[tonumber(number)] or {tex = ''}
-      shown:extend{pandoc.Str(text), it.math and pandoc.Math(it.math, it.tex) or pandoc.Str(it.tex)}
-    end
-    return shown
+  Math = function(math)
+    local number = math.text:match '\1(%d+)\1'
+    return number and kept[tonumber(number)].math
   end,
   Header = function(heading) -- the title, or named as Jupyter does; levels from 1 on, without gaps
     local name = pandoc.utils.stringify(heading):gsub('%s', '-')
@@ -165,21 +158,23 @@ local walks = {{
   end,
   Image = function(image)
     local alt, style = pandoc.utils.stringify(image.caption), image.attributes.style or ''
-    local shown = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', image.src:sub(1, 80))
-    local found, data = pcall(content, image.src)
+    local attached = attachments[decoded(image.src):match '^attachment:(.*)']
+    local source = attached and address(next(attached)) or image.src
+    local near = not source:match '^%a*:?//' -- nothing is fetched from the net
+    local found, _, content = pcall(pandoc.mediabag.fetch, near and source or '')
     image.attributes.width = image.attributes.width or style:match '^width: *([%w.%%]+)'
-    image.src = ('picture%d'):format(#pictures)
-    table.insert(pictures, image.src)
-    pandoc.system.write_file(image.src, found and data or '')
-    local code = typst{image}:match '^#box%((.*)%)%)%s*$' .. (alt ~= '' and ', alt: ' .. quoted(alt) or '')
-    code = code:gsub('width: ([%d.]+)in', function(inches)
-      return inches + 0 > TEXT_WIDTH and 'width: 100%'
-    end)
+    local shown = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', image.src:sub(1, 80))
+    pictures = pictures + 1
+    image.src = 'picture' .. pictures
+    pandoc.system.write_file(folder .. '/' .. image.src, found and content or '')
+    local code = typst{image}:match '^#box%((.*)%)%)%s*$'
+      :gsub('width: ([%d.]+)in', function(inches) return inches + 0 > TEXT_WIDTH and 'width: 100%' end)
+    if alt ~= '' then code = code .. ', alt: ' .. quoted(restored(alt)) end
     local what = 'cannot be set, its source is shown: picture ' .. shown
     return raw('#{' .. mark(what, quoted(shown)) .. code .. ')\n};')
   end,
   Link = function(link)
-    local target = decoded(restored(link.target))
+    local target = restored(decoded(link.target))
     if target ~= '' and not target:match '^#' then return link end
     local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
     local code = 'let to = it => context link(query(label(%s)).first().location(), it)\nto['
@@ -224,40 +219,37 @@ local function output_blocks(output)
     warn('its output on stderr is left out: ' .. output.text)
     return {}
   end
-  local data, mimes, source = output.data or {['text/plain'] = output.text}, pandoc.List{}, ''
+  local data, about = output.data or {['text/plain'] = output.text}, output.metadata or {}
+  local best = TYPES:filter(function(mime) return (data[mime] or '') ~= '' end)[1]
+  local others, source = pandoc.List{}, ''
   for mime, content in pairs(data) do
-    if content ~= '' then mimes:insert(mime) end
+    if mime ~= best and content ~= '' then others:insert(mime) end
   end
-  mimes:sort()
-  local shown = TYPES:find_if(function(mime) return mimes:includes(mime) end)
-  for _, mime in ipairs(mimes) do
-    if mime ~= shown and (not shown or shown == 'text/plain') then
-      warn(('%s output cannot be set, %s is shown'):format(mime, shown or 'its source'))
-      source = ('%s%s: %s\n'):format(source, mime, tostring(data[mime]):sub(1, 300))
-    end
+  others:sort()
+  for _, mime in ipairs(best and best ~= 'text/plain' and {} or others) do
+    warn(('%s output cannot be set, %s is shown'):format(mime, best or 'its source'))
+    source = ('%s%s: %s\n'):format(source, mime, tostring(data[mime]):sub(1, 300))
   end
-  if not shown or not shown:match '^image' then
-    return blocks(data[shown] or source, KINDS[shown] or 'output')
+  if not (best and best:match '^image') then
+    return blocks(data[best] or source, KINDS[best] or 'output')
   end
-  store(shown, shown, data[shown])
-  local about = output.metadata[shown] or {}
-  local alt, width = about.alt or output.metadata.alt, about.width or output.metadata.width
-  local image = pandoc.Image(tostring(alt or ''), shown, '', {width = width and tostring(width)})
+  local own = about[best] or {}
+  local alt, width = tostring(own.alt or about.alt or ''), tostring(own.width or about.width or '')
+  local image = pandoc.Image(alt, address(best, data[best]), '', {width = width})
   return pandoc.Blocks{pandoc.Figure{pandoc.Plain{image}}}:walk(walks[2])
 end
 
 function Reader(input)
   local notebook, body = pandoc.json.decode(tostring(input), false), pandoc.Blocks{}
   local language = (notebook.metadata.language_info or {}).name or 'python'
+  local kinds = {markdown = 'markdown', code = language}
   folder = notebook.folder
   for number, it in ipairs(notebook.cells) do
-    cell = number
+    cell, attachments = number, it.attachments or {}
     body:insert(pandoc.RawBlock('typst', mark()))
-    for name, bundle in pairs(it.attachments or {}) do store('attachment:' .. name, next(bundle)) end
     local tags = pandoc.List(it.metadata.tags or {})
     local hidden = not notebook.code or tags:includes 'hide-input' or tags:includes 'remove-input'
     if it.cell_type ~= 'code' or not hidden then
-      local kinds = {markdown = 'markdown', code = language}
       body:extend(blocks(it.source, kinds[it.cell_type] or 'output'))
     end
     for _, output in ipairs(it.outputs or {}) do body:extend(output_blocks(output)) end
@@ -265,8 +257,10 @@ function Reader(input)
   title = title or {cell = 1, content = pandoc.Inlines(notebook.name)}
   cell = title.cell
   local heading = typst(title.content:walk(walks[2]))
-  local start = '//\2%s\n#import "report.typ": *\n%s#show: report.with(title: [%s], %s)'
-  start = start:format(pandoc.json.encode{warnings = warnings}, mark(), heading, '..json(bytes(sys.inputs.about))')
-  body:insert(1, pandoc.RawBlock('typst', start))
+  body:insert(1, pandoc.RawBlock('typst', table.concat({
+    '//\2' .. pandoc.json.encode{warnings = warnings},
+    '#import "report.typ": *',
+    mark() .. '#show: report.with(title: [' .. heading .. '], ..json(bytes(sys.inputs.about)))',
+  }, '\n')))
   return pandoc.Pandoc(body)
 end

@@ -750,7 +750,7 @@ def test_mathematics_of_jupyter_is_translated(number, formulas_by_cell):
 
 def test_all_these_formulas_are_set_and_spoken(capfd):
     pdf, source = exported("# Title", *FORMULAS)
-    assert "raw(" not in source
+    assert not re.search(r"(?<!#)raw\(", source)
     assert is_accessible(pdf)
     assert capfd.readouterr().err == ""
 
@@ -940,7 +940,7 @@ def test_pictures_that_are_not_there_or_cannot_be_decoded_are_named_and_their_te
         assert (
             f"cell {cell}: cannot be set, its source is shown: picture [a cat: {place}]" in errors
         )
-    assert '"[a plot: image/svg+xml]"' in source
+    assert '"[a plot: data:image/svg+xml,%3Cno]"' in source
     assert is_accessible(pdf)
 
 
