@@ -58,6 +58,11 @@ def say(message: str, *, error: bool = False) -> None:
         print(message.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
+def warn(cell: int | str, message: str) -> None:
+    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
+    say(f"warning: cell {cell}: {' '.join(message.split())}", error=True)
+
+
 def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> bytes:
     """Return the PDF: PDF/UA-1 in the wheel's fonts, unless something that is named prevents it.
 
@@ -71,47 +76,46 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
         typst.TypstError: Typst cannot set the document, or not report.typ.
     """
     nb, _ = CoalesceStreamsPreprocessor().preprocess(copy.deepcopy(nb), {})
-    reader = {"format": str(REPORT / "report.lua"), "verify_format": False, "sandbox": True}
-    reader["cworkdir"] = path.resolve().parent
-    look = ["--wrap=none", "--syntax-highlighting=idiomatic"]
+    reader, look = str(REPORT / "report.lua"), ("--wrap=none", "--syntax-highlighting=idiomatic")
+    here = {"verify_format": False, "sandbox": True, "cworkdir": path.resolve().parent}
     options = {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
     with TemporaryDirectory() as folder:
         shutil.copy(REPORT / "report.typ", folder)
         options |= {"root": folder, "sys_inputs": {"about": json.dumps(about)}}
         given = json.dumps({"name": path.stem, "code": code, "folder": folder, **nb})
-        made = pypandoc.convert_text(given, "typst", extra_args=look, **reader)
-        lines, cells, attempts = made.split("\n"), ["?"], {}
-        for number, line in enumerate(lines, 1):  # as Typst counts them
+        lines = pypandoc.convert_text(given, "typst", reader, look, **here).split("\n")
+        cells, attempts = ["?"], {}
+        for number, line in enumerate(lines, 1):  # as Typst counts
             comment = json.loads(line.partition("//\2")[2] or "{}")
             cells.append(comment.get("cell", cells[-1]))
             if "instead" in comment:
                 attempts[number + 1] = comment
-            for message in comment.get("warnings", ()):
-                say(message, error=True)
+            elif "what" in comment:
+                warn(cells[number], comment["what"])
         while True:
             try:
                 return typst.compile("\n".join(lines).encode(), **options)
             except typst.TypstError as error:
-                why, named = error.diagnostic, {}
-                forbidden = "error: PDF/UA-1 error: " in why
-                if forbidden and options["ignore_system_fonts"] and "could not be displayed" in why:
-                    options["ignore_system_fonts"], then = False, "this system's fonts are tried"
-                elif forbidden:
-                    options["pdf_standards"], then = [], "so the PDF is not PDF/UA-1"
+                why, then, named = error.diagnostic, "", {}
+                if (
+                    "PDF/UA-1 error" in why
+                    and options["ignore_system_fonts"]
+                    and "displayed" in why
+                ):
+                    options["ignore_system_fonts"], then = False, ", this system's fonts are tried"
+                elif "PDF/UA-1 error" in why:
+                    options["pdf_standards"], then = [], ", so the PDF is not PDF/UA-1"
                 for reason in re.split(r"(?m)^error: (?:PDF/UA-1 error: )?", why)[1:]:
-                    place = re.search(r"<bytes>:(\d+):", reason)
-                    number = int(place[1]) if place else 0
-                    if forbidden:
-                        message = f"{reason.splitlines()[0]}, {then}"
-                    elif attempt := attempts.pop(number, None):
-                        message, lines[number - 1] = attempt["what"], attempt["instead"]
-                    else:
-                        continue
-                    named[f"warning: cell {cells[number]}: {message}"] = True
+                    number = int((re.findall(r"<bytes>:(\d+):", reason) or [0])[0])
+                    if then:
+                        named[cells[number], reason.splitlines()[0] + then] = True
+                    elif number in attempts:
+                        lines[number - 1] = attempts[number]["instead"]
+                        named[cells[number], attempts.pop(number)["what"]] = True
                 if not named:
                     raise
-                for warning in named:
-                    say(warning, error=True)
+            for cell, what in named:
+                warn(cell, what)
 
 
 def read(path: Path) -> tuple[NotebookNode, bytes]:

@@ -19,13 +19,8 @@ local macros = [[
 \newenvironment{array}[1]{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 ]]
 local FONTS = {bf = true, rm = true, it = true, sf = true, tt = true, cal = true}
-local cell, title, folder, attachments = 0, nil, '', {}
-local warnings, kept, pictures, levels = {}, {}, 0, pandoc.List{}
-
-local function warn(message)
-  message = pandoc.text.sub(message:gsub('%s+', ' '), 1, 400)
-  table.insert(warnings, ('warning: cell %d: %s'):format(cell, message))
-end
+local cell, title, folder, attachments, body = 0, nil, '', {}, pandoc.Blocks{}
+local kept, levels = {}, pandoc.List{}
 
 local function raw(text) return pandoc.RawInline('typst', text) end
 
@@ -34,51 +29,21 @@ local function typst(inlines)
 end
 
 -- Typst reads the strings of JSON, too.
-local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '):gsub('^ ', ''):gsub(' $', ''))) end
+local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '))) end
 
--- Return a comment on the cell and the line below; the control character is in no text.
-local function mark(what, instead)
-  return '//\2' .. pandoc.json.encode{cell = cell, what = what, instead = instead} .. '\n'
+-- Return a comment for handin.py; the control character is in no text.
+local function mark(about)
+  about.cell = cell
+  return '//\2' .. pandoc.json.encode(about) .. '\n'
 end
+
+-- Return the start of Typst code whose first line is replaced, and that said, if Typst refuses it.
+local function attempt(what, instead) return '#{' .. mark{what = what, instead = instead} end
+
+local function warn(message) body:insert(pandoc.RawBlock('typst', mark{what = message})) end
 
 local function decoded(address)
   return (address:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
-end
-
--- Jupyter takes formulas out of a text before it reads Markdown, but for code. MathML of a number
--- between control characters, which are in no text, stands for each until it is known what is code.
-local function keep(mathtype)
-  return function(source, tex)
-    tex = (tex or source):gsub('&#?%w+;', function(entity) -- of HTML
-      return pandoc.utils.stringify(pandoc.read(entity, 'html'))
-    end)
-    table.insert(kept, {source = source, math = pandoc.Math(mathtype, tex)})
-    return ('<math><mi>\1%d\1</mi></math>'):format(#kept)
-  end
-end
-
-local function refused(source)
-  warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. source)
-  return '<code>' .. source:gsub('[&<]', {['&'] = '&amp;', ['<'] = '&lt;'}) .. '</code>'
-end
-
-local formulas = re.compile([[
-  text    <- {~ (code / refused / escaped / display / inline / .)* ~}
-  code    <- %nl [ >]* {:end: '```' '`'* / '~~~' '~'* :} (!(%nl [ >]* =end) .)* (%nl [ >]* =end)?
-           / {:end: '`'+ :} (!(=end !'`') ('`'+ / .))+ =end
-           / '<' {:end: 'pre' / 'code' / 'script' / 'style' :} ![%w] (!close .)* close
-  refused <- {'<' {:end: 'audio' / 'canvas' / 'embed' / 'form' / 'iframe' / 'object' / 'video' :}
-              ![%w] ((!close .)* close / [^>]* '>')} -> refused
-  close   <- '</' =end '>'
-  escaped <- '\$' -> '&#036;'
-  display <- {'$$' {(!'$$' .)+} '$$' / '\\[' {(!'\\]' .)+} '\\]'
-           / '\begin{' {:end: [a-zA-Z]+ '*'? :} '}' (!('\end{' =end '}') .)* '\end{' =end '}'} -> display
-  inline  <- {'$' {('\' . / [^$\%nl] / %nl !(%s* %nl))+} '$' / '\\(' {(!'\\)' .)+} '\\)'} -> inline
-]], {display = keep 'DisplayMath', inline = keep 'InlineMath', refused = refused})
-
-local function restored(text)
-  return (text:gsub('&#036;', '\\$'):gsub('<math><mi>(\1%d+\1)</mi></math>', '%1')
-    :gsub('\1(%d+)\1', function(number) return kept[tonumber(number)].source end))
 end
 
 -- Return TeX as pandoc knows it, and keep its definitions for the formulas after it.
@@ -118,7 +83,49 @@ local function formula(math)
   code = #failures == 0 and 'formula(' .. code .. ')' or 'refused'
   local instead = ('raw(%s, block: %s)'):format(quoted(math.text), math.mathtype == 'DisplayMath')
   local what = 'cannot be set, its source is shown: formula ' .. math.text
-  return raw('#{' .. mark(what, instead) .. code .. '\n};')
+  return raw(attempt(what, instead) .. code .. '\n};')
+end
+
+-- Jupyter takes formulas out of a text before it reads Markdown, but for code. MathML of a number
+-- between control characters, which are in no text, stands for each until it is known what is code.
+local function keep(source, shown)
+  table.insert(kept, {source = source, shown = shown})
+  return ('<math><mi>\1%d\1</mi></math>'):format(#kept)
+end
+
+local function keep_math(mathtype)
+  return function(source, tex)
+    tex = (tex or source):gsub('&#?%w+;', function(entity) -- of HTML
+      return pandoc.utils.stringify(pandoc.read(entity, 'html'))
+    end)
+    return keep(source, pandoc.Math(mathtype, tex:match '^%s*(.-)%s*$'))
+  end
+end
+
+local function escaped(source, letter) return keep(source, pandoc.Str(letter)) end
+
+local function refused(source)
+  warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. source:sub(1, 300))
+  return keep(source, pandoc.Code(source))
+end
+
+local formulas = re.compile([[
+  text    <- {~ (code / refused / escaped / display / inline / .)* ~}
+  code    <- %nl [ >]* {:end: '```' '`'* / '~~~' '~'* :} (!(%nl [ >]* =end) .)* (%nl [ >]* =end)?
+           / {:end: '`'+ :} (!(=end !'`') ('`'+ / .))+ =end
+           / '<' {:end: 'pre' / 'code' / 'script' / 'style' :} ![%w] (!close .)* close
+  refused <- {'<' {:end: 'audio' / 'canvas' / 'embed' / 'form' / 'iframe' / 'object' / 'video' :}
+              ![%w] ((!close .)* close / [^>]* '>')} -> refused
+  close   <- '</' =end '>'
+  escaped <- {'\' {'$'}} -> escaped
+  display <- {'$$' {(!'$$' .)+} '$$' / '\\[' {(!'\\]' .)+} '\\]'
+           / '\begin{' {:end: [a-zA-Z]+ '*'? :} '}' (!('\end{' =end '}') .)* '\end{' =end '}'} -> display
+  inline  <- {'$' {('\' . / [^$\%nl] / %nl !(%s* %nl))+} '$' / '\\(' {(!'\\)' .)+} '\\)'} -> inline
+]], {escaped = escaped, refused = refused, display = keep_math 'DisplayMath', inline = keep_math 'InlineMath'})
+
+local function restored(text)
+  return (text:gsub('<math><mi>(\1%d+\1)</mi></math>', '%1')
+    :gsub('\1(%d+)\1', function(number) return kept[tonumber(number)].source end))
 end
 
 -- Return a picture of a notebook, text or base64, as the address of itself.
@@ -130,18 +137,47 @@ local function address(mime, data)
   return ('data:%s;base64,%s'):format(mime, (data:gsub('%s', '')))
 end
 
--- what the walks over all text of a notebook do, one after the other
-local walks = {{
+-- what becomes of all text of a notebook, from the outside inwards
+local filter = {
+  traverse = 'topdown',
   CodeBlock = function(code)
     code.text = restored(code.text)
     return code
   end,
-  Math = function(math)
-    local number = math.text:match '\1(%d+)\1'
-    return number and kept[tonumber(number)].math
+  Figure = function(figure) -- pandoc would give it an empty caption
+    if #figure.caption.long > 0 then return figure end
+    local opened, closed = pandoc.RawBlock('typst', '#figure['), pandoc.RawBlock('typst', ']')
+    return pandoc.Blocks{opened} .. figure.content .. pandoc.Blocks{closed}
+  end,
+  Image = function(image)
+    local alt, style = pandoc.utils.stringify(image.caption), image.attributes.style or ''
+    local shown = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', image.src:sub(1, 80))
+    local attached = attachments[decoded(image.src):match '^attachment:(.*)']
+    local source = attached and address(next(attached)) or image.src
+    local near = not source:match '^%a*:?//' -- nothing is fetched from the net
+    local found, _, content = pcall(pandoc.mediabag.fetch, near and source or '')
+    content = found and content or ''
+    image.src = pandoc.utils.sha1(content)
+    pandoc.system.write_file(folder .. '/' .. image.src, content)
+    image.attributes.width = image.attributes.width or style:match '^width: *([%w.%%]+)'
+    local code = typst{image}:match '^#box%((.*)%)%)'
+    code = code:gsub('width: ([%d.]+)in', function(inches)
+      return tonumber(inches) > TEXT_WIDTH and 'width: 100%'
+    end)
+    if alt ~= '' then code = code .. ', alt: ' .. quoted(restored(alt)) end
+    local what = 'cannot be set, its source is shown: picture ' .. shown
+    return raw(attempt(what, quoted(shown)) .. code .. ')\n};')
+  end,
+  Link = function(link)
+    local target = restored(decoded(link.target))
+    if target ~= '' and not target:match '^#' then return link end
+    local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
+    local code = 'let to = it => context link(query(label(%s)).first().location(), it)\nto['
+    local opened = raw(attempt(what, 'let to = it => it') .. code:format(quoted(target:sub(2))))
+    return pandoc.Inlines{opened} .. link.content .. pandoc.Inlines{raw ']\n};'}
   end,
   Header = function(heading) -- the title, or named as Jupyter does; levels from 1 on, without gaps
-    local name = pandoc.utils.stringify(heading):gsub('%s', '-')
+    local name = restored(pandoc.utils.stringify(heading)):gsub('%s', '-')
     if not title and heading.level == 1 then
       title = {cell = cell, content = pandoc.Inlines{pandoc.Span({}, {name})} .. heading.content}
       return {}
@@ -150,38 +186,11 @@ local walks = {{
     levels:insert(heading.level)
     return pandoc.Header(#levels, heading.content, {name})
   end,
-}, {
-  Figure = function(figure) -- pandoc would give it an empty caption
-    if #figure.caption.long > 0 then return figure end
-    local opened, closed = pandoc.RawBlock('typst', '#figure['), pandoc.RawBlock('typst', ']')
-    return pandoc.Blocks{opened} .. figure.content .. pandoc.Blocks{closed}
+  Math = function(math)
+    local it = kept[tonumber(math.text:match '\1(%d+)\1' or 0)]
+    local shown = it and it.shown or math
+    return shown.t == 'Math' and formula(shown) or shown
   end,
-  Image = function(image)
-    local alt, style = pandoc.utils.stringify(image.caption), image.attributes.style or ''
-    local attached = attachments[decoded(image.src):match '^attachment:(.*)']
-    local source = attached and address(next(attached)) or image.src
-    local near = not source:match '^%a*:?//' -- nothing is fetched from the net
-    local found, _, content = pcall(pandoc.mediabag.fetch, near and source or '')
-    image.attributes.width = image.attributes.width or style:match '^width: *([%w.%%]+)'
-    local shown = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', image.src:sub(1, 80))
-    pictures = pictures + 1
-    image.src = 'picture' .. pictures
-    pandoc.system.write_file(folder .. '/' .. image.src, found and content or '')
-    local code = typst{image}:match '^#box%((.*)%)%)%s*$'
-      :gsub('width: ([%d.]+)in', function(inches) return inches + 0 > TEXT_WIDTH and 'width: 100%' end)
-    if alt ~= '' then code = code .. ', alt: ' .. quoted(restored(alt)) end
-    local what = 'cannot be set, its source is shown: picture ' .. shown
-    return raw('#{' .. mark(what, quoted(shown)) .. code .. ')\n};')
-  end,
-  Link = function(link)
-    local target = restored(decoded(link.target))
-    if target ~= '' and not target:match '^#' then return link end
-    local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
-    local code = 'let to = it => context link(query(label(%s)).first().location(), it)\nto['
-    local opened = '#{' .. mark(what, 'let to = it => it') .. code:format(quoted(target:sub(2)))
-    return pandoc.Inlines{raw(opened)} .. link.content .. pandoc.Inlines{raw ']\n};'}
-  end,
-  Math = formula,
   Span = function(span)
     local label = '#metadata(none)#label(' .. quoted(span.identifier) .. ')'
     if span.identifier ~= '' then span.content:insert(1, raw(label)) end
@@ -192,7 +201,7 @@ local walks = {{
     t.colspecs = t.colspecs:map(function(spec) return {'AlignRight', spec[2]} end)
     return t
   end,
-}}
+}
 
 -- Return blocks that show a text as Markdown or HTML, or letter by letter.
 local function blocks(text, kind)
@@ -205,9 +214,9 @@ local function blocks(text, kind)
   if kind == 'markdown' then -- it mixes with HTML as in a browser: both are read as HTML
     text = pandoc.write(pandoc.read(text, MARKDOWN), 'html', {highlight_method = 'none'})
   end
-  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(walks[1])
+  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(filter)
   if #shown == 0 and kind == 'html' then warn 'its HTML shows nothing on paper' end
-  return shown:walk(walks[2])
+  return shown
 end
 
 -- Return blocks that show what paper can of an output.
@@ -216,7 +225,7 @@ local function output_blocks(output)
     warn('its output is an error, ' .. output.ename)
     return blocks(table.concat(output.traceback, '\n'), 'error')
   elseif output.name == 'stderr' then
-    warn('its output on stderr is left out: ' .. output.text)
+    warn('its output on stderr is left out: ' .. output.text:sub(1, 300))
     return {}
   end
   local data, about = output.data or {['text/plain'] = output.text}, output.metadata or {}
@@ -236,17 +245,17 @@ local function output_blocks(output)
   local own = about[best] or {}
   local alt, width = tostring(own.alt or about.alt or ''), tostring(own.width or about.width or '')
   local image = pandoc.Image(alt, address(best, data[best]), '', {width = width})
-  return pandoc.Blocks{pandoc.Figure{pandoc.Plain{image}}}:walk(walks[2])
+  return pandoc.Blocks{pandoc.Figure{pandoc.Plain{image}}}:walk(filter)
 end
 
 function Reader(input)
-  local notebook, body = pandoc.json.decode(tostring(input), false), pandoc.Blocks{}
+  local notebook = pandoc.json.decode(tostring(input), false)
   local language = (notebook.metadata.language_info or {}).name or 'python'
   local kinds = {markdown = 'markdown', code = language}
   folder = notebook.folder
   for number, it in ipairs(notebook.cells) do
     cell, attachments = number, it.attachments or {}
-    body:insert(pandoc.RawBlock('typst', mark()))
+    body:insert(pandoc.RawBlock('typst', mark{}))
     local tags = pandoc.List(it.metadata.tags or {})
     local hidden = not notebook.code or tags:includes 'hide-input' or tags:includes 'remove-input'
     if it.cell_type ~= 'code' or not hidden then
@@ -256,11 +265,8 @@ function Reader(input)
   end
   title = title or {cell = 1, content = pandoc.Inlines(notebook.name)}
   cell = title.cell
-  local heading = typst(title.content:walk(walks[2]))
-  body:insert(1, pandoc.RawBlock('typst', table.concat({
-    '//\2' .. pandoc.json.encode{warnings = warnings},
-    '#import "report.typ": *',
-    mark() .. '#show: report.with(title: [' .. heading .. '], ..json(bytes(sys.inputs.about)))',
-  }, '\n')))
+  local heading = mark{} .. '#show: report.with(title: [' .. typst(title.content:walk(filter))
+  local start = '#import "report.typ": *\n' .. heading .. '], ..json(bytes(sys.inputs.about)))'
+  body:insert(1, pandoc.RawBlock('typst', start))
   return pandoc.Pandoc(body)
 end
