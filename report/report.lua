@@ -1,5 +1,5 @@
--- A reader for pandoc: the notebook that handin.py gives it becomes Typst. Comments of JSON say what
--- a reader must be told, of which cell the lines below are, and what to set if Typst refuses one.
+-- A reader for pandoc: a notebook, as handin.py gives it, becomes Typst. Comments name the cell of
+-- the lines below, what of it cannot be shown, and what to set if Typst refuses the next line.
 
 local MARKDOWN = 'commonmark+pipe_tables+raw_html+strikeout+task_lists+autolink_bare_uris+footnotes'
 -- of the types of an output the first of these is shown
@@ -10,9 +10,9 @@ local TEXT_WIDTH = 6.69 -- inches
 -- what MathJax knows and pandoc does not; a matrix without braces would merge with what is around
 local macros = [[
 \newcommand{\tag}[1]{\qquad(#1)}\newcommand{\notag}{}\newcommand{\nonumber}{}
-\newcommand{\textcolor}[2]{#2}\newcommand{\hbox}[1]{\text{#1}}\newcommand{\fbox}[1]{\boxed{\text{#1}}}
-\newcommand{\require}[1]{}\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}\newcommand{\|}{\Vert }
-\newcommand{\hphantom}[1]{\phantom{#1}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
+\newcommand{\textcolor}[2]{#2}\newcommand{\hbox}[1]{\text{#1}}\newcommand{\require}[1]{}
+\newcommand{\fbox}[1]{\boxed{\text{#1}}}\newcommand{\cfrac}[2]{\dfrac{#1}{#2}}
+\newcommand{\|}{\Vert }\newcommand{\hphantom}[1]{\phantom{#1}}\newcommand{\mathbbm}[1]{\mathbb{#1}}
 \newenvironment{dcases}{\begin{cases}}{\end{cases}}
 \newenvironment{matrix}{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
 \newenvironment{smallmatrix}{\begin{pmatrix}\text{bare}}{\end{pmatrix}}
@@ -32,15 +32,18 @@ end
 local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '))) end
 
 -- Return a comment for handin.py; the control character is in no text.
-local function mark(about)
-  about.cell = cell
-  return '//\2' .. pandoc.json.encode(about) .. '\n'
+local function mark(what, instead)
+  return '//\2' .. pandoc.json.encode{cell = cell, what = what, instead = instead} .. '\n'
 end
 
--- Return the start of Typst code whose first line is replaced, and that said, if Typst refuses it.
-local function attempt(what, instead) return '#{' .. mark{what = what, instead = instead} end
+local function short(text) return pandoc.text.sub(text, 1, 300) end
 
-local function warn(message) body:insert(pandoc.RawBlock('typst', mark{what = message})) end
+local function warn(what) body:insert(pandoc.RawBlock('typst', mark(what))) end
+
+-- Return what is set as long as Typst takes the first line of its code.
+local function attempt(code, what, instead)
+  return raw('#{' .. mark(what, instead) .. code .. '\n};')
+end
 
 local function decoded(address)
   return (address:gsub('%%(%x%x)', function(hex) return string.char(tonumber(hex, 16)) end))
@@ -67,12 +70,19 @@ local function formula(math)
   local failures = pandoc.log.silence(function()
     code = typst{pandoc.Math(math.mathtype, macros .. simplified(math.text))}
   end)
+  local what = 'cannot be set, its source is shown: formula ' .. math.text
+  local instead = ('raw(%s, block: %s)'):format(quoted(math.text), math.mathtype == 'DisplayMath')
+  if #failures > 0 then
+    warn(what)
+    return raw('#' .. instead .. ';')
+  end
   if code:match '^%$%s*%$' then return {} end -- definitions only
   code = code:gsub('%s+', ' '):gsub(' $', '')
     -- a gap in cases and between pairs of columns, as TeX leaves one
     :gsub('cases%b()', function(rows) return rows:gsub(' & ', '\2 quad ') end)
-    :gsub('\\ ', '\1'):gsub('( & [^\1&]* [^\1&]*) & ', '%1\2 quad '):gsub('\1', '\\ '):gsub('\2', ' &')
-    :gsub('delim: "||"', 'delim: "‖"'):gsub('vec%(upright%("bare"%)', 'vec(delim: #none,')
+    :gsub('\\ ', '\1'):gsub('( & [^\1&]* [^\1&]*) & ', '%1\2 quad '):gsub('\1', '\\ ')
+    :gsub('\2', ' &'):gsub('delim: "||"', 'delim: "‖"')
+    :gsub('vec%(upright%("bare"%)', 'vec(delim: #none,')
     :gsub('delim: "%(", upright%("bare"%)', 'delim: #none,')
     :gsub('; #none%)', ')') -- no row after a last line break
     :gsub('([%])]);', '%1 ;') -- ends a row, not the code before it
@@ -80,10 +90,7 @@ local function formula(math)
     :gsub('\\|', 'class("normal", |)'):gsub('∥', ' bar.v.double ') -- no relations
     :gsub('bar%.v%.double', 'class("normal", ‖)')
     :gsub('stroke: black, inset: 3pt', 'stroke: 0.5pt, inset: 3pt, baseline: 50%% - 0.25em')
-  code = #failures == 0 and 'formula(' .. code .. ')' or 'refused'
-  local instead = ('raw(%s, block: %s)'):format(quoted(math.text), math.mathtype == 'DisplayMath')
-  local what = 'cannot be set, its source is shown: formula ' .. math.text
-  return raw(attempt(what, instead) .. code .. '\n};')
+  return attempt('formula(' .. code .. ')', what, instead)
 end
 
 -- Jupyter takes formulas out of a text before it reads Markdown, but for code. MathML of a number
@@ -93,20 +100,11 @@ local function keep(source, shown)
   return ('<math><mi>\1%d\1</mi></math>'):format(#kept)
 end
 
-local function keep_math(mathtype)
-  return function(source, tex)
-    tex = (tex or source):gsub('&#?%w+;', function(entity) -- of HTML
-      return pandoc.utils.stringify(pandoc.read(entity, 'html'))
-    end)
-    return keep(source, pandoc.Math(mathtype, tex:match '^%s*(.-)%s*$'))
-  end
-end
-
-local function escaped(source, letter) return keep(source, pandoc.Str(letter)) end
-
-local function refused(source)
-  warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. source:sub(1, 300))
-  return keep(source, pandoc.Code(source))
+local function keep_math(mathtype, source, tex)
+  tex = tex:gsub('&#?%w+;', function(entity) -- of HTML
+    return pandoc.utils.stringify(pandoc.read(entity, 'html'))
+  end)
+  return keep(source, pandoc.Math(mathtype, tex:match '^%s*(.-)%s*$'))
 end
 
 local formulas = re.compile([[
@@ -118,14 +116,27 @@ local formulas = re.compile([[
               ![%w] ((!close .)* close / [^>]* '>')} -> refused
   close   <- '</' =end '>'
   escaped <- {'\' {'$'}} -> escaped
-  display <- {'$$' {(!'$$' .)+} '$$' / '\\[' {(!'\\]' .)+} '\\]'
-           / '\begin{' {:end: [a-zA-Z]+ '*'? :} '}' (!('\end{' =end '}') .)* '\end{' =end '}'} -> display
+  display <- {'$$' {(!'$$' .)+} '$$' / '\\[' {(!'\\]' .)+} '\\]' / {environment}} -> display
+  environment <- '\begin{' {:end: [a-zA-Z]+ '*'? :} '}' (!('\end{' =end '}') .)* '\end{' =end '}'
   inline  <- {'$' {('\' . / [^$\%nl] / %nl !(%s* %nl))+} '$' / '\\(' {(!'\\)' .)+} '\\)'} -> inline
-]], {escaped = escaped, refused = refused, display = keep_math 'DisplayMath', inline = keep_math 'InlineMath'})
+]], {
+  display = function(source, tex) return keep_math('DisplayMath', source, tex) end,
+  inline = function(source, tex) return keep_math('InlineMath', source, tex) end,
+  escaped = function(source, letter) return keep(source, pandoc.Str(letter)) end,
+  refused = function(source)
+    warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. short(source))
+    return keep(source, pandoc.Code(source))
+  end,
+})
 
 local function restored(text)
   return (text:gsub('<math><mi>(\1%d+\1)</mi></math>', '%1')
     :gsub('\1(%d+)\1', function(number) return kept[tonumber(number)].source end))
+end
+
+local function restored_code(code)
+  code.text = restored(code.text)
+  return code
 end
 
 -- Return a picture of a notebook, text or base64, as the address of itself.
@@ -137,47 +148,16 @@ local function address(mime, data)
   return ('data:%s;base64,%s'):format(mime, (data:gsub('%s', '')))
 end
 
--- what becomes of all text of a notebook, from the outside inwards
-local filter = {
-  traverse = 'topdown',
-  CodeBlock = function(code)
-    code.text = restored(code.text)
-    return code
+-- Two walks over all text: the first finds out what stands there, the second makes it Typst.
+local contents = {
+  Code = restored_code,
+  CodeBlock = restored_code,
+  Math = function(math)
+    local it = kept[tonumber(math.text:match '\1(%d+)\1' or 0)]
+    return it and it.shown
   end,
-  Figure = function(figure) -- pandoc would give it an empty caption
-    if #figure.caption.long > 0 then return figure end
-    local opened, closed = pandoc.RawBlock('typst', '#figure['), pandoc.RawBlock('typst', ']')
-    return pandoc.Blocks{opened} .. figure.content .. pandoc.Blocks{closed}
-  end,
-  Image = function(image)
-    local alt, style = pandoc.utils.stringify(image.caption), image.attributes.style or ''
-    local shown = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', image.src:sub(1, 80))
-    local attached = attachments[decoded(image.src):match '^attachment:(.*)']
-    local source = attached and address(next(attached)) or image.src
-    local near = not source:match '^%a*:?//' -- nothing is fetched from the net
-    local found, _, content = pcall(pandoc.mediabag.fetch, near and source or '')
-    content = found and content or ''
-    image.src = pandoc.utils.sha1(content)
-    pandoc.system.write_file(folder .. '/' .. image.src, content)
-    image.attributes.width = image.attributes.width or style:match '^width: *([%w.%%]+)'
-    local code = typst{image}:match '^#box%((.*)%)%)'
-    code = code:gsub('width: ([%d.]+)in', function(inches)
-      return tonumber(inches) > TEXT_WIDTH and 'width: 100%'
-    end)
-    if alt ~= '' then code = code .. ', alt: ' .. quoted(restored(alt)) end
-    local what = 'cannot be set, its source is shown: picture ' .. shown
-    return raw(attempt(what, quoted(shown)) .. code .. ')\n};')
-  end,
-  Link = function(link)
-    local target = restored(decoded(link.target))
-    if target ~= '' and not target:match '^#' then return link end
-    local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
-    local code = 'let to = it => context link(query(label(%s)).first().location(), it)\nto['
-    local opened = raw(attempt(what, 'let to = it => it') .. code:format(quoted(target:sub(2))))
-    return pandoc.Inlines{opened} .. link.content .. pandoc.Inlines{raw ']\n};'}
-  end,
-  Header = function(heading) -- the title, or named as Jupyter does; levels from 1 on, without gaps
-    local name = restored(pandoc.utils.stringify(heading)):gsub('%s', '-')
+  Header = function(heading) -- levels from 1 on, without gaps; names as Jupyter's
+    local name = pandoc.utils.stringify(heading):gsub('%s', '-')
     if not title and heading.level == 1 then
       title = {cell = cell, content = pandoc.Inlines{pandoc.Span({}, {name})} .. heading.content}
       return {}
@@ -186,11 +166,42 @@ local filter = {
     levels:insert(heading.level)
     return pandoc.Header(#levels, heading.content, {name})
   end,
-  Math = function(math)
-    local it = kept[tonumber(math.text:match '\1(%d+)\1' or 0)]
-    local shown = it and it.shown or math
-    return shown.t == 'Math' and formula(shown) or shown
+}
+local corrections = {
+  Figure = function(figure) -- pandoc would give it an empty caption
+    if #figure.caption.long > 0 then return figure end
+    local opened, closed = pandoc.RawBlock('typst', '#figure['), pandoc.RawBlock('typst', ']')
+    return pandoc.Blocks{opened} .. figure.content .. pandoc.Blocks{closed}
   end,
+  Image = function(image)
+    local alt = restored(pandoc.utils.stringify(image.caption))
+    local shown = ('[%s: %s]'):format(alt ~= '' and alt or 'picture', image.src:sub(1, 80))
+    local attached = attachments[decoded(image.src):match '^attachment:(.*)']
+    local source = attached and address(next(attached)) or image.src
+    local near = not source:match '^%a*:?//' -- nothing is fetched from the net
+    local found, _, content = pcall(pandoc.mediabag.fetch, near and source or '')
+    content = found and content or ''
+    image.src = pandoc.utils.sha1(content)
+    pandoc.system.write_file(folder .. '/' .. image.src, content)
+    local style = image.attributes.style or ''
+    image.attributes.width = image.attributes.width or style:match '^width: *([%w.%%]+)'
+    local code = typst{image}:match '^#box%((.*)%)%)'
+    code = code:gsub('width: ([%d.]+)in', function(inches)
+      return tonumber(inches) > TEXT_WIDTH and 'width: 100%'
+    end)
+    if alt ~= '' then code = code .. ', alt: ' .. quoted(alt) end
+    local what = 'cannot be set, its source is shown: picture ' .. shown
+    return attempt(code .. ')', what, quoted(shown))
+  end,
+  Link = function(link)
+    local target = restored(decoded(link.target))
+    if target ~= '' and not target:match '^#' then return link end
+    local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
+    local to = 'let to = it => context link(query(label(%s)).first().location(), it)'
+    local opened = mark(what, 'let to = it => it') .. to:format(quoted(target:sub(2))) .. '\nto['
+    return pandoc.Inlines{raw('#{' .. opened)} .. link.content .. pandoc.Inlines{raw ']\n};'}
+  end,
+  Math = formula,
   Span = function(span)
     local label = '#metadata(none)#label(' .. quoted(span.identifier) .. ')'
     if span.identifier ~= '' then span.content:insert(1, raw(label)) end
@@ -214,7 +225,7 @@ local function blocks(text, kind)
   if kind == 'markdown' then -- it mixes with HTML as in a browser: both are read as HTML
     text = pandoc.write(pandoc.read(text, MARKDOWN), 'html', {highlight_method = 'none'})
   end
-  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(filter)
+  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(contents):walk(corrections)
   if #shown == 0 and kind == 'html' then warn 'its HTML shows nothing on paper' end
   return shown
 end
@@ -225,7 +236,7 @@ local function output_blocks(output)
     warn('its output is an error, ' .. output.ename)
     return blocks(table.concat(output.traceback, '\n'), 'error')
   elseif output.name == 'stderr' then
-    warn('its output on stderr is left out: ' .. output.text:sub(1, 300))
+    warn('its output on stderr is left out: ' .. short(output.text))
     return {}
   end
   local data, about = output.data or {['text/plain'] = output.text}, output.metadata or {}
@@ -237,7 +248,9 @@ local function output_blocks(output)
   others:sort()
   for _, mime in ipairs(best and best ~= 'text/plain' and {} or others) do
     warn(('%s output cannot be set, %s is shown'):format(mime, best or 'its source'))
-    source = ('%s%s: %s\n'):format(source, mime, tostring(data[mime]):sub(1, 300))
+    local content = data[mime]
+    content = type(content) == 'string' and content or pandoc.json.encode(content)
+    source = ('%s%s: %s\n'):format(source, mime, short(content))
   end
   if not (best and best:match '^image') then
     return blocks(data[best] or source, KINDS[best] or 'output')
@@ -245,7 +258,7 @@ local function output_blocks(output)
   local own = about[best] or {}
   local alt, width = tostring(own.alt or about.alt or ''), tostring(own.width or about.width or '')
   local image = pandoc.Image(alt, address(best, data[best]), '', {width = width})
-  return pandoc.Blocks{pandoc.Figure{pandoc.Plain{image}}}:walk(filter)
+  return pandoc.Blocks{pandoc.Figure{pandoc.Plain{image}}}:walk(corrections)
 end
 
 function Reader(input)
@@ -255,7 +268,7 @@ function Reader(input)
   folder = notebook.folder
   for number, it in ipairs(notebook.cells) do
     cell, attachments = number, it.attachments or {}
-    body:insert(pandoc.RawBlock('typst', mark{}))
+    body:insert(pandoc.RawBlock('typst', mark()))
     local tags = pandoc.List(it.metadata.tags or {})
     local hidden = not notebook.code or tags:includes 'hide-input' or tags:includes 'remove-input'
     if it.cell_type ~= 'code' or not hidden then
@@ -265,7 +278,7 @@ function Reader(input)
   end
   title = title or {cell = 1, content = pandoc.Inlines(notebook.name)}
   cell = title.cell
-  local heading = mark{} .. '#show: report.with(title: [' .. typst(title.content:walk(filter))
+  local heading = mark() .. '#show: report.with(title: [' .. typst(title.content:walk(corrections))
   local start = '#import "report.typ": *\n' .. heading .. '], ..json(bytes(sys.inputs.about)))'
   body:insert(1, pandoc.RawBlock('typst', start))
   return pandoc.Pandoc(body)

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 from contextlib import suppress
@@ -669,6 +668,27 @@ def test_local_and_attached_pictures_are_shown(tmp_path):
     assert [alt for alt in b"xyz" if b"/Alt (%c)" % alt in pdf] == list(b"xyz")
 
 
+def test_attachment_of_another_cell_is_not_shown(capsys):
+    cell = new_markdown_cell("![x](attachment:a.png)")
+    cell.attachments = {"a.png": {"image/png": PNG}}
+    exported("# Title", cell, "![x](attachment:a.png)")
+    errors = capsys.readouterr().err
+    assert "cell 3: cannot be set, its source is shown: picture [x: attachment:a.png]" in errors
+    assert "cell 2" not in errors
+
+
+def test_picture_beside_a_notebook_in_a_folder_of_any_name_is_shown(tmp_path):
+    place = tmp_path / "a:b; ø"
+    place.mkdir()
+    (place / "d.png").write_bytes(base64.b64decode(PNG))
+    assert b"/Alt (x)" in exported("![x](d.png)", path=place / "report.ipynb")[0]
+
+
+def test_alternative_text_with_a_formula_has_its_source():
+    picture = f"![of $x$](data:image/png;base64,{PNG})"
+    assert b"/Alt (of $x$)" in exported(picture)[0]
+
+
 def test_markdown_output_is_set_like_prose():
     output = shown({"text/markdown": "Loss **0.1471** $x^2$", "text/plain": "<Markdown>"})
     assert "Loss #strong[0.1471] formula($x^2$)" in typst(code("1", output))
@@ -734,6 +754,9 @@ FORMULAS = {
     "<div>a &lt; $x < y$ and $$z$$ <code>$z$</code></div>": (
         r"a \< formula($x < y$) and formula($ z $) `$z$`"
     ),
+    "<kbd>$x$</kbd> <b>$y$</b>": "formula($x$) #strong[formula($y$)]",
+    "[$x$](https://example.com)": '#link("https://example.com")[formula($x$)]',
+    "## On $x$\n[$x$ **$y$**](#On-x)": "formula($x$) #strong[formula($y$)]",
 }
 
 
@@ -921,6 +944,12 @@ def test_html_that_shows_nothing_is_named(capsys):
 def test_output_that_cannot_be_set_is_named_and_shown(capsys):
     assert "alert(1)" in typst(code("1", shown({"application/javascript": "alert(1)"})))
     assert "cell 1: application/javascript output cannot be set" in capsys.readouterr().err
+
+
+def test_output_that_is_no_text_is_shown_as_json(capsys):
+    data = {"application/geo+json": {"type": "Point", "at": [1, 2]}}
+    assert 'geo+json: {"at":[1,2],"type":"Point"}' in typst(code("1", shown(data)))
+    assert "cell 1: application/geo+json output cannot be set" in capsys.readouterr().err
 
 
 def test_output_falls_back_to_its_plain_text_by_name(capsys):
