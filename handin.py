@@ -1,8 +1,8 @@
 """Hand in: execute the notebook, export it as a PDF without TeX or a browser, zip the code.
 
-The way of a notebook: its cells and outputs become a list of parts, pandoc with report/report.lua
-makes that Typst, and Typst a PDF that looks as report/report.typ says and that screen readers can
-read (PDF/UA-1). Whatever cannot make the way is named on stderr with its cell.
+The way of a notebook: pandoc makes it Typst with report/report.lua, and Typst a PDF that looks as
+report/report.typ says and that screen readers can read (PDF/UA-1). What Typst refuses is replaced,
+and whatever cannot make the way is named on stderr with its cell.
 """
 
 import argparse
@@ -58,11 +58,6 @@ def say(message: str, *, error: bool = False) -> None:
         print(message.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
-def warn(cell: int | str, message: str) -> None:
-    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
-    say(f"warning: cell {cell}: {' '.join(message.split())}", error=True)
-
-
 def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> bytes:
     """Return the PDF: PDF/UA-1 in the wheel's fonts, unless something that is named prevents it.
 
@@ -84,38 +79,35 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
         options |= {"root": folder, "sys_inputs": {"about": json.dumps(about)}}
         given = json.dumps({"name": path.stem, "code": code, "folder": folder, **nb})
         lines = pypandoc.convert_text(given, "typst", reader, look, **here).split("\n")
-        cells, attempts = ["?"], {}
-        for number, line in enumerate(lines, 1):  # as Typst counts
+        cells, attempts = ["?"], {}  # of lines, which Typst counts from 1
+        for number, line in enumerate(lines, 1):
             comment = json.loads(line.partition("//\2")[2] or "{}")
             cells.append(comment.get("cell", cells[-1]))
             if "instead" in comment:
                 attempts[number + 1] = comment
             elif "what" in comment:
-                warn(cells[number], comment["what"])
+                say(f"warning: cell {cells[number]}: {comment['what']}", error=True)
         while True:
             try:
                 return typst.compile("\n".join(lines).encode(), **options)
             except typst.TypstError as error:
                 why, then, named = error.diagnostic, "", {}
-                if (
-                    "PDF/UA-1 error" in why
-                    and options["ignore_system_fonts"]
-                    and "displayed" in why
-                ):
+                forbidden = "PDF/UA-1 error" in why
+                if forbidden and options["ignore_system_fonts"] and "not be displayed" in why:
                     options["ignore_system_fonts"], then = False, ", this system's fonts are tried"
-                elif "PDF/UA-1 error" in why:
+                elif forbidden:
                     options["pdf_standards"], then = [], ", so the PDF is not PDF/UA-1"
                 for reason in re.split(r"(?m)^error: (?:PDF/UA-1 error: )?", why)[1:]:
                     number = int((re.findall(r"<bytes>:(\d+):", reason) or [0])[0])
                     if then:
-                        named[cells[number], reason.splitlines()[0] + then] = True
+                        named[f"cell {cells[number]}: {reason.splitlines()[0]}{then}"] = True
                     elif number in attempts:
                         lines[number - 1] = attempts[number]["instead"]
-                        named[cells[number], attempts.pop(number)["what"]] = True
+                        named[f"cell {cells[number]}: {attempts.pop(number)['what']}"] = True
                 if not named:
                     raise
-            for cell, what in named:
-                warn(cell, what)
+            for what in named:
+                say(f"warning: {what}", error=True)
 
 
 def read(path: Path) -> tuple[NotebookNode, bytes]:

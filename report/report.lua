@@ -33,10 +33,9 @@ local function quoted(text) return pandoc.json.encode((text:gsub('%s+', ' '))) e
 
 -- Return a comment for handin.py; the control character is in no text.
 local function mark(what, instead)
+  what = what and pandoc.text.sub(what:gsub('%s+', ' '), 1, 400)
   return '//\2' .. pandoc.json.encode{cell = cell, what = what, instead = instead} .. '\n'
 end
-
-local function short(text) return pandoc.text.sub(text, 1, 300) end
 
 local function warn(what) body:insert(pandoc.RawBlock('typst', mark(what))) end
 
@@ -124,7 +123,7 @@ local formulas = re.compile([[
   inline = function(source, tex) return keep_math('InlineMath', source, tex) end,
   escaped = function(source, letter) return keep(source, pandoc.Str(letter)) end,
   refused = function(source)
-    warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. short(source))
+    warn(source:match '^<%a+' .. '> cannot be set, its source is shown: ' .. source)
     return keep(source, pandoc.Code(source))
   end,
 })
@@ -225,9 +224,9 @@ local function blocks(text, kind)
   if kind == 'markdown' then -- it mixes with HTML as in a browser: both are read as HTML
     text = pandoc.write(pandoc.read(text, MARKDOWN), 'html', {highlight_method = 'none'})
   end
-  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(contents):walk(corrections)
+  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(contents)
   if #shown == 0 and kind == 'html' then warn 'its HTML shows nothing on paper' end
-  return shown
+  return shown:walk(corrections)
 end
 
 -- Return blocks that show what paper can of an output.
@@ -236,7 +235,7 @@ local function output_blocks(output)
     warn('its output is an error, ' .. output.ename)
     return blocks(table.concat(output.traceback, '\n'), 'error')
   elseif output.name == 'stderr' then
-    warn('its output on stderr is left out: ' .. short(output.text))
+    warn('its output on stderr is left out: ' .. output.text)
     return {}
   end
   local data, about = output.data or {['text/plain'] = output.text}, output.metadata or {}
@@ -250,7 +249,7 @@ local function output_blocks(output)
     warn(('%s output cannot be set, %s is shown'):format(mime, best or 'its source'))
     local content = data[mime]
     content = type(content) == 'string' and content or pandoc.json.encode(content)
-    source = ('%s%s: %s\n'):format(source, mime, short(content))
+    source = ('%s%s: %s\n'):format(source, mime, pandoc.text.sub(content, 1, 300))
   end
   if not (best and best:match '^image') then
     return blocks(data[best] or source, KINDS[best] or 'output')
@@ -264,7 +263,7 @@ end
 function Reader(input)
   local notebook = pandoc.json.decode(tostring(input), false)
   local language = (notebook.metadata.language_info or {}).name or 'python'
-  local kinds = {markdown = 'markdown', code = language}
+  local kinds = {markdown = 'markdown', code = language, raw = 'output'}
   folder = notebook.folder
   for number, it in ipairs(notebook.cells) do
     cell, attachments = number, it.attachments or {}
@@ -272,7 +271,7 @@ function Reader(input)
     local tags = pandoc.List(it.metadata.tags or {})
     local hidden = not notebook.code or tags:includes 'hide-input' or tags:includes 'remove-input'
     if it.cell_type ~= 'code' or not hidden then
-      body:extend(blocks(it.source, kinds[it.cell_type] or 'output'))
+      body:extend(blocks(it.source, kinds[it.cell_type]))
     end
     for _, output in ipairs(it.outputs or {}) do body:extend(output_blocks(output)) end
   end
