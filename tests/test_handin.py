@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -684,6 +685,16 @@ def test_picture_beside_a_notebook_in_a_folder_of_any_name_is_shown(tmp_path):
     assert b"/Alt (x)" in exported("![x](d.png)", path=place / "report.ipynb")[0]
 
 
+def test_picture_elsewhere_is_not_fetched(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"//127.0.0.1:{server.getsockname()[1]}/a.png"
+        exported("# Title", f"![x](http:{place}) ![x]({place})")
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has connected
+            server.accept()
+    assert capsys.readouterr().err.count("cannot be set") == 2
+
+
 def test_alternative_text_with_a_formula_has_its_source():
     picture = f"![of $x$](data:image/png;base64,{PNG})"
     assert b"/Alt (of $x$)" in exported(picture)[0]
@@ -754,6 +765,7 @@ FORMULAS = {
     "<div>a &lt; $x < y$ and $$z$$ <code>$z$</code></div>": (
         r"a \< formula($x < y$) and formula($ z $) `$z$`"
     ),
+    r"\`a` $b$ `c": "`$b$`c",
     "<kbd>$x$</kbd> <b>$y$</b>": "formula($x$) #strong[formula($y$)]",
     "[$x$](https://example.com)": '#link("https://example.com")[formula($x$)]',
     "## On $x$\n[$x$ **$y$**](#On-x)": "formula($x$) #strong[formula($y$)]",
