@@ -194,6 +194,7 @@ local corrections = {
   end,
   Link = function(link)
     local target = restored(decoded(link.target))
+    if #link.content == 0 then return {} end -- nobody sees it
     if target ~= '' and not target:match '^#' then return link end
     local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
     local to = 'let to = it => context link(query(label(%s)).first().location(), it)'

@@ -1004,6 +1004,11 @@ def test_link_that_leads_nowhere_is_named_and_others_stay(capsys):
     assert "cell 2: link to '' leads nowhere" in errors
 
 
+def test_link_that_nobody_sees_is_not_named(capsys):
+    assert is_accessible(exported("# Title", "a [](#none) <a href='#none'></a>")[0])
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("character", ["中", "\U000f0000"])
 def test_character_that_the_embedded_fonts_lack_is_named(character, capsys):
     pdf, _ = exported(
