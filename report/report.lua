@@ -221,6 +221,9 @@ local function blocks(text, kind)
     :gsub('^\n+', ''):gsub('\n+$', '')
   if text == '' then return {} end
   if kind ~= 'markdown' and kind ~= 'html' then return {pandoc.CodeBlock(text, {class = kind})} end
+  for _, spelt in ipairs{'&#0*[1-8]%f[%D];?', '&#[xX]0*[1-8]%f[%X];?'} do
+    text = text:gsub(spelt, '') -- the same characters as entities of HTML
+  end
   text = formulas:match('\n' .. text .. '\n')
   if kind == 'markdown' then -- it mixes with HTML as in a browser: both are read as HTML
     text = pandoc.write(pandoc.read(text, MARKDOWN), 'html', {highlight_method = 'none'})

@@ -913,6 +913,12 @@ def test_characters_that_only_move_a_cursor_are_left_out(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("spelt", ["&#2;", "&#x02;", "&#1;9&#1;", "&#1 9&#1 ", "&#X1;9&#x1;"])
+def test_characters_that_steer_the_export_steer_nothing_as_entities(spelt):
+    texts = "//{0}{{", "<pre>//{0}{{</pre>", "[a](#{0})", "[a](http://b//{0}{{)", "![a{0}](b.png)"
+    assert is_accessible(exported("# Title", *(text.format(spelt) for text in texts))[0])
+
+
 def test_html_that_pandoc_reads_as_raw_is_no_endless_loop():
     html = "a\n<style>p{}</style>\n<button>b</button><math><mi>x</mi></math><input type=checkbox>"
     assert is_accessible(exported("# Title", html + "\n\nx <button>c</button>")[0])
