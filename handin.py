@@ -1,12 +1,11 @@
 """Hand in: execute the notebook, export it as a PDF without TeX or a browser, zip the code.
 
-The way of a notebook: its cells and outputs become a list of parts, pandoc with report/report.lua
-makes that Typst, and Typst a PDF that looks as report/report.typ says and that screen readers can
-read (PDF/UA-1). Whatever cannot make the way is named on stderr with its cell.
+The way of a notebook: pandoc makes it Typst with report/report.lua, and Typst a PDF that looks as
+report/report.typ says and that screen readers can read (PDF/UA-1). What Typst refuses is replaced,
+and whatever cannot make the way is named on stderr with its cell.
 """
 
 import argparse
-import base64
 import copy
 import errno
 import io
@@ -17,15 +16,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import date
-from html import escape, unescape
 from pathlib import Path
-from urllib.parse import quote, unquote
-from urllib.request import urlopen
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pypandoc
@@ -47,22 +42,6 @@ os.environ.setdefault("PYPANDOC_PANDOC", str(Path(pypandoc.__file__).with_name("
 NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
 REPORT = Path(__file__).with_name("report")
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-HIDING = {"hide-input", "remove-input"}  # tags of code cells whose source the PDF leaves out
-# of the types of an output the first of these is shown
-IMAGES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
-TYPES = ("text/markdown", "text/latex", *IMAGES, "text/html", "text/plain")
-# code, which stays as it is; what no paper can show; formulas as Jupyter finds them
-SPECIAL = re.compile(
-    r"""(?msx)
-    ^[ >]*(?P<fence>`{3,}|~{3,}).*?(?:^[ >]*(?P=fence)|\Z)
-    | (?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`) | <(?P<code>pre|code|script|style)\b.*?</(?P=code)>
-    | <(?P<tag>audio|canvas|embed|form|iframe|object|video)\b(?:.*?</(?P=tag)>|[^>]*>) | \\\$
-    | \$\$(?P<display>.+?)\$\$ | (?P<environment>\\begin\{(?P<name>\w+\*?)\}.*?\\end\{(?P=name)\})
-    | \$(?P<inline>(?:\\.|[^$\\\n]|\n(?!\s*\n))+)\$ | \\\\\((?P<round>.+?)\\\\\)
-    | \\\\\[(?P<square>.+?)\\\\\]
-    """
-)
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")  # moves a cursor, or ends a line
 # variables that set up Python and its tools for other work, but those that say where packages are
 FOREIGN = re.compile(r"(?!PYTHON(PATH|HOME|USERBASE|NOUSERSITE)$)I?(PYTHON|JUPYTER|MPL|MATPLOTLIB)")
 ADVICE = {
@@ -79,127 +58,6 @@ def say(message: str, *, error: bool = False) -> None:
         print(message.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
 
 
-def warn(cell: int | str, message: str) -> None:
-    """Name on stderr what the PDF shows otherwise than the notebook, and in which cell."""
-    say(f"warning: cell {cell}: {' '.join(message.split())}", error=True)
-
-
-def spelt(text: str) -> str:
-    """Return a text in letters that neither Markdown nor HTML take for their own."""
-    return "".join(f"&#{ord(letter)};" for letter in text)
-
-
-def marked(text: str, cell: int, kind: str) -> str:
-    """Return Markdown or HTML with its formulas as MathML, spelt so that it is safe in both."""
-
-    def mark(found: re.Match) -> str:
-        if found["tag"]:
-            warn(cell, f"<{found['tag']}> cannot be set, its source is shown: {found[0]:.300}")
-            return f"<code>{escape(found[0])}</code>"
-        display = found["display"] or found["square"] or found["environment"]
-        tex = display or found["inline"] or found["round"]
-        if not tex:
-            return "$" if kind == "html" and found[0] == r"\$" else found[0]
-        tex = unescape(tex) if kind == "html" else tex
-        mode = "block" if display else "inline"
-        note = f'<annotation encoding="application/x-tex">{spelt(tex.strip())}</annotation>'
-        return f'<math display="{mode}" alttext="{spelt(found[0])}">{note}</math>'
-
-    return SPECIAL.sub(mark, text)
-
-
-def address(mime: str, data: str) -> str:
-    """Return a picture as the address of itself."""
-    data = base64.b64encode(data.encode()).decode() if data.lstrip().startswith("<") else data
-    return f"data:{mime};base64,{''.join(data.split())}"
-
-
-def output_part(output: NotebookNode, cell: int) -> tuple[str, str]:
-    """Return what paper can show of an output: how report.lua is to read it, and its text."""
-    if output.output_type == "error":
-        warn(cell, f"its output is an error, {output.ename}")
-        return "error", "\n".join(output.traceback)
-    if output.get("name") == "stderr":
-        warn(cell, f"its output on stderr is left out: {output.text:.300}")
-        return "output", ""
-    data = output.get("data") or {"text/plain": output.get("text")}
-    data = {mime: content for mime, content in data.items() if content}
-    mime = next((mime for mime in TYPES if mime in data), "its source")
-    if mime in ("text/plain", "its source"):
-        for other in sorted(data.keys() - {mime}):
-            warn(cell, f"{other} output cannot be set, {mime} is shown")
-    if mime in IMAGES:
-        about = output.get("metadata", {})
-        about = {**about, **about.get(mime, {})}
-        alt, width = (escape(str(about.get(name, ""))) for name in ("alt", "width"))
-        source = address(mime, data[mime])
-        return "html", f'<figure><img src="{source}" alt="{alt}" width="{width}"></figure>'
-    kinds = {"text/markdown": "markdown", "text/latex": "markdown", "text/html": "html"}
-    source = "".join(f"{mime}: {str(data[mime])[:300]}\n" for mime in data)
-    return kinds.get(mime, "output"), data.get(mime, source)
-
-
-def parts(nb: NotebookNode, *, code: bool) -> Iterator[dict]:
-    """Yield what of a notebook to set, with or without the sources of code cells."""
-    nb, _ = CoalesceStreamsPreprocessor().preprocess(copy.deepcopy(nb), {})
-    language = nb.metadata.get("language_info", {}).get("name", "python")
-    for number, cell in enumerate(nb.cells, 1):
-        for name, data in cell.get("attachments", {}).items():
-            for spelt in {name, quote(name)}:
-                picture = address(*next(iter(data.items())))
-                cell.source = cell.source.replace(f"attachment:{spelt}", picture)
-        kind = {"markdown": "markdown", "code": language}.get(cell.cell_type, "output")
-        hidden = kind == language and (not code or HIDING & set(cell.metadata.get("tags", ())))
-        shown = [] if hidden else [(kind, cell.source)]
-        shown += [output_part(output, number) for output in cell.get("outputs", ())]
-        for kind, text in shown:
-            text = UNSEEN.sub("", strip_ansi(text)).strip("\n")
-            text = marked(text, number, kind) if kind in ("markdown", "html") else text
-            if text:
-                yield {"cell": number, "kind": kind, "text": text}
-
-
-def typst_source(shown: list[dict], path: Path, folder: Path) -> str:
-    """Return Typst in which comments name the cells, and what cannot be set is replaced and named.
-
-    Args:
-        shown: parts of the notebook.
-        path: its file.
-        folder: holds report.typ, and will hold the pictures.
-    """
-    content = json.dumps({"name": path.stem, "parts": shown})
-    reader, options = str(REPORT / "report.lua"), ("--wrap=none", "--syntax-highlighting=idiomatic")
-    made = pypandoc.convert_text(
-        content, "typst", reader, options, verify_format=False, sandbox=True
-    )
-    # formulas in what turned out to be code, because it is indented, are none
-    own = r'<math display="\w+" alttext="([&#\d;]+)">.*?</math>'
-    made = re.sub(own, lambda found: unescape(found[1]), made)
-    first, _, body = made.partition("\n")
-    about = json.loads(first.removeprefix("//"))
-    for warning in about["warnings"]:
-        warn(warning["cell"], warning["message"])
-    lines = ['#import "report.typ": *']
-    compiler = typst.Compiler(lines[0].encode(), folder, ignore_system_fonts=True)
-    compiler.compile()
-    for number, piece in enumerate(about["pieces"], 1):
-        code = piece["code"]
-        if source := piece.get("source"):
-            content = b""
-            with suppress(OSError, ValueError):  # no such file, or no data: no picture
-                place = (path.resolve().parent / unquote(source)).as_uri()
-                content = urlopen(source if source.startswith("data:") else place).read()
-            (folder / f"p{number}").write_bytes(content)
-        try:
-            compiler.compile(f"{lines[0]}\n#{code}".encode())
-        except typst.TypstError:
-            warn(piece["cell"], f"cannot be set, its source is shown: {piece['what']}")
-            code = piece["instead"]
-        lines += f"//{piece['cell']}", f"#let p{number} = {code}"
-    title = f"[{about['title']}], ..json(bytes(sys.inputs.about))"
-    return "\n".join((*lines, f"//{about['cell']}", f"#show: report.with(title: {title})", body))
-
-
 def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> bytes:
     """Return the PDF: PDF/UA-1 in the wheel's fonts, unless something that is named prevents it.
 
@@ -212,27 +70,44 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
     Raises:
         typst.TypstError: Typst cannot set the document, or not report.typ.
     """
+    nb, _ = CoalesceStreamsPreprocessor().preprocess(copy.deepcopy(nb), {})
+    reader, look = str(REPORT / "report.lua"), ("--wrap=none", "--syntax-highlighting=idiomatic")
+    here = {"verify_format": False, "sandbox": True, "cworkdir": path.resolve().parent}
     options = {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
-    inputs = {"about": json.dumps(about)}
-    with tempfile.TemporaryDirectory() as directory:
-        folder = Path(shutil.copy(REPORT / "report.typ", directory)).parent
-        source = typst_source(list(parts(nb, code=code)), path, folder)
+    with TemporaryDirectory() as folder:
+        shutil.copy(REPORT / "report.typ", folder)
+        options |= {"root": folder, "sys_inputs": {"about": json.dumps(about)}}
+        given = json.dumps({"name": path.stem, "code": code, "folder": folder, **nb})
+        lines = pypandoc.convert_text(given, "typst", reader, look, **here).split("\n")
+        cells, attempts = ["?"], {}  # of lines, which Typst counts from 1
+        for number, line in enumerate(lines, 1):
+            comment = json.loads(line.partition("//\2")[2] or "{}")
+            cells.append(comment.get("cell", cells[-1]))
+            if "instead" in comment:
+                attempts[number + 1] = comment
+            elif "what" in comment:
+                say(f"warning: cell {cells[number]}: {comment['what']}", error=True)
         while True:
             try:
-                return typst.compile(source.encode(), root=folder, sys_inputs=inputs, **options)
+                return typst.compile("\n".join(lines).encode(), **options)
             except typst.TypstError as error:
-                why = error.diagnostic
-                reasons = re.findall(r"error: PDF/UA-1 error: (.*)(?:\n.*<bytes>:(\d+):)?", why)
-                if not reasons:
+                why, then, named = error.diagnostic, "", {}
+                forbidden = "PDF/UA-1 error" in why
+                if forbidden and options["ignore_system_fonts"] and "not be displayed" in why:
+                    options["ignore_system_fonts"], then = False, ", this system's fonts are tried"
+                elif forbidden:
+                    options["pdf_standards"], then = [], ", so the PDF is not PDF/UA-1"
+                for reason in re.split(r"(?m)^error: (?:PDF/UA-1 error: )?", why)[1:]:
+                    number = int((re.findall(r"<bytes>:(\d+):", reason) or [0])[0])
+                    if then:
+                        named[f"cell {cells[number]}: {reason.splitlines()[0]}{then}"] = True
+                    elif number in attempts:
+                        lines[number - 1] = attempts[number]["instead"]
+                        named[f"cell {cells[number]}: {attempts.pop(number)['what']}"] = True
+                if not named:
                     raise
-            if options["ignore_system_fonts"] and "could not be displayed" in why:
-                options["ignore_system_fonts"], then = False, "this system's fonts are tried"
-            else:
-                options["pdf_standards"], then = [], "so the PDF is not PDF/UA-1"
-            for reason, line in dict.fromkeys(reasons):
-                above = "\n".join(source.split("\n")[: int(line or 0)])
-                cells = re.findall(r"(?m)^//(\d+)$", above) or ["?"]
-                warn(cells[-1], f"{reason}, {then}")
+            for what in named:
+                say(f"warning: {what}", error=True)
 
 
 def read(path: Path) -> tuple[NotebookNode, bytes]:
@@ -265,29 +140,28 @@ def execute(nb: NotebookNode, directory: Path, *, fresh: bool = False) -> None:
 
     logging.getLogger("asyncio").disabled = True  # an interrupt leaves tasks of nbclient behind
     terminal = sys.stderr is not None and sys.stderr.isatty()
+    env = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
+    path = os.pathsep.join(filter(None, [str(directory), env.get("PYTHONPATH")]))
+    fonts = matplotlib.get_cachedir()  # which take long to find; a new one if there is no home
+    # without directories there is no kernel but this Python's, whatever the user installed
+    specs = KernelSpecManager(kernel_dirs=[])
+    kernel = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
+    started = []
     with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own,
+        TemporaryDirectory(ignore_cleanup_errors=True) as own,
         tqdm(total=len(nb.cells), unit="cell", leave=False, disable=not terminal) as bar,
     ):
-        started = []
         client = NotebookClient(
             nb,
+            kernel,
             timeout=None,
             record_timing=False,  # times differ from run to run, and so do pieces of a stream
             coalesce_streams=True,
             on_cell_start=lambda cell, **_: started.append(cell) or bar.update(),
             resources={"metadata": {"path": str(directory)}},
         )
-        # without directories there is no kernel but this Python's, whatever the user installed
-        specs = KernelSpecManager(kernel_dirs=[])
-        client.km = AsyncKernelManager(kernel_name=NATIVE_KERNEL_NAME, kernel_spec_manager=specs)
-        env = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
         (Path(own) / "matplotlibrc").touch()
-        fonts = matplotlib.get_cachedir()  # which take long to find; a new one if there is no home
-        env |= {"IPYTHONDIR": own, "MATPLOTLIBRC": own, "MPLCONFIGDIR": fonts}
-        env["PYTHONPATH"] = os.pathsep.join(
-            [str(directory), *filter(None, [env.get("PYTHONPATH")])]
-        )
+        env |= {"PYTHONPATH": path, "IPYTHONDIR": own, "MATPLOTLIBRC": own, "MPLCONFIGDIR": fonts}
         env |= {"REMEMBERED_TRAININGS": "renew"} if fresh else {}
         try:
             client.execute(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -325,37 +199,32 @@ def replace_all(files: dict[Path, bytes], *, rehearse: bool = False) -> None:
     Raises:
         OSError: one cannot be written; all are as they were.
     """
-    new = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
-    old = {path: path.with_name(f".{path.name}.{os.getpid()}.old") for path in files}
-    moved = []
+    beside = {}
     try:
-        for path, content in files.items():
-            with new[path].open("xb") as file:
-                file.write(content)
-                file.flush()
-                try:
-                    os.fsync(file.fileno())
-                except OSError as error:
-                    if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                        raise
-            if path.exists():
-                path.open("r+b").close()  # neither read-only nor locked by a viewer
-                shutil.copy2(path, old[path])
-                shutil.copymode(path, new[path])
-        for path in () if rehearse else files:
-            new[path].replace(path)
-            moved.append(path)
-    except BaseException as error:  # an interrupt among them
-        for done in moved:
-            old[done].replace(done) if old[done].exists() else done.unlink()
-        if not isinstance(error, OSError):
-            raise
+        with ExitStack() as folders, ExitStack() as undo:
+            for path, content in files.items():
+                folder = TemporaryDirectory(dir=path.parent, prefix=".", ignore_cleanup_errors=True)
+                beside[path] = Path(folders.enter_context(folder))
+                with (beside[path] / "new").open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    try:
+                        os.fsync(file.fileno())
+                    except OSError as error:
+                        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                            raise
+                if path.exists():
+                    path.open("r+b").close()  # neither read-only nor locked by a viewer
+                    shutil.copy2(path, beside[path] / "old")
+                    shutil.copymode(path, beside[path] / "new")
+            for path in () if rehearse else files:
+                old = beside[path] / "old"
+                (beside[path] / "new").replace(path)
+                undo.callback(*(old.replace, path) if old.exists() else (path.unlink,))
+            undo.pop_all()  # all are there
+    except OSError as error:
         advice = ADVICE.get(error.errno, "give another --output")
         raise OSError(f"{path} cannot be written ({error.strerror}), {advice}") from error
-    finally:
-        for temporary in (*new.values(), *old.values()):
-            with suppress(OSError):  # there is none, or a disk allows nothing
-                temporary.unlink()
 
 
 def hand_in(args: argparse.Namespace) -> list[Path]:
