@@ -406,7 +406,8 @@ found = sum(not any(p.startswith("{home}/" + name) for p in {python}) for name i
 import os
 names = [os.readlink("/proc/self/fd/" + n) for n in os.listdir("/proc/self/fd") if n.isdigit()
          and os.path.lexists("/proc/self/fd/" + n)]
-found = sum(not name.startswith(("pipe:", "/dev/null", "/proc", "/hand-in")) for name in names)
+allowed = "pipe:", "/dev/null", "/proc", "/hand-in", "/usr/lib"  # libffi has its own file open
+found = sum(not name.startswith(allowed) for name in names)
 """,
     "processes of its own": """
 import os, subprocess
