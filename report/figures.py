@@ -78,7 +78,7 @@ def set_plain_log(ax: Axes) -> None:
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     by_range = {5: (1, 1.5, 2, 3, 5, 7), 20: (1, 2, 3, 5), 200: (1, 2, 5), np.inf: (1,)}
-    ticks = next(ticks for least, ticks in by_range.items() if high < least * low)
+    ticks = next(ticks for ratio, ticks in by_range.items() if high < ratio * low)
     ax.yaxis.set_major_locator(LogLocator(subs=ticks))  # so many a decade
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())

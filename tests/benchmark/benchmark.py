@@ -78,6 +78,7 @@ from utils import NUM_TRAIN, read_split, small_matrices
 
 ALPHA = TASK_3C.learning_rate
 SEED = 0
+QUICK = {"images": 2_000, "validation_images": 1_000}
 PACKAGES = ["numpy", "jax", "torch", "scikit-learn"]
 
 
@@ -557,7 +558,7 @@ def whole_networks(quick: bool) -> dict[str, tuple[int, ...]]:
 
 def whole_work(connection: Connection, row: Implementation, epochs: int, quick: bool) -> None:
     """Train every network from every seed with validations; answer with the seconds it took."""
-    sizes = {"images": 2_000, "validation_images": 1_000} if quick else {}
+    sizes = QUICK if quick else {}
     problem = in_precision(make_problem(**sizes), row.precision)
     networks = whole_networks(quick)
     start = perf_counter()
@@ -746,7 +747,7 @@ def main() -> None:
             print(f"| {axis} | {value} | {row} | {cost:.2f} |", flush=True)
         plot_scaling(points)
     else:
-        sizes = {"images": 2_000, "validation_images": 1_000} if options.quick else {}
+        sizes = QUICK if options.quick else {}
         measured = measure(ROWS, rounds, **sizes)
         print(*table(measured), "", *targets(measured), sep="\n")
         plot_table(measured)
