@@ -1,12 +1,14 @@
 """What is measured of finished trainings, as arrays over the seeds, and how it is put in words."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
+from report import remembered
 from task2 import Experiment, Run, evaluate, predict
 from task2a import Activation, Array, Weights, backward, count_parameters, forward
 from task4 import loss_along, saturation
@@ -14,6 +16,7 @@ from utils import small_matrices, snap
 
 Measures = dict[str, dict[str, npt.NDArray]]  # values [seeds] by experiment and measure
 
+SOURCE = Path(__file__).read_bytes()  # of the code here, whatever is edited later
 TARGET_LOSS = 0.2  # of the validation: all networks with the tricks of Task 3 reach it
 
 
@@ -89,34 +92,42 @@ def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[
     }
 
 
+def accuracy_of(run: Run, X: Array, Y: Array) -> dict[str, float]:
+    """Return the accuracy of a run at its best weights."""
+    return {"accuracy": evaluated(X, Y, run.best_weights, run.experiment.activation)[1]}
+
+
 def of_every_run(
-    runs: Mapping[str, Sequence[Run]], function: Callable[..., object], *data: Array
-) -> dict[str, list]:
-    """Return function(run, *data) of all runs by experiment, computed side by side."""
-    asked = [(name, run) for name, of_one in runs.items() for run in of_one]
+    runs: Mapping[str, Sequence[Run]], function: Callable[..., Mapping[str, float]], *data: Array
+) -> Measures:
+    """Return function(run, *data) of all runs as arrays over the seeds, computed side by side.
+
+    What was measured before, by the same code of the same runs, is taken from `remembered`.
+    """
+    asked = [run for of_one in runs.values() for run in of_one]
+    places = remembered.places_of_measures(function, asked, data)
+    found = [remembered.load(place) for place in places]
+    missing = [i for i, of_run in enumerate(found) if of_run is None]
     with small_matrices():  # a run a thread: NumPy lets others compute meanwhile
-        found = Parallel(-1, prefer="threads")(delayed(function)(run, *data) for _, run in asked)
-    gathered: dict[str, list] = {name: [] for name in runs}
-    for (name, _), value in zip(asked, found, strict=True):
-        gathered[name].append(value)
-    return gathered
+        measuring = (delayed(function)(asked[i], *data) for i in missing)
+        measured = Parallel(-1, prefer="threads")(measuring)
+    for i, of_run in zip(missing, measured, strict=True):
+        found[i] = of_run
+        remembered.store(places[i], of_run)
+    in_order = iter(found)
+    return {name: by_measure([*islice(in_order, len(of_one))]) for name, of_one in runs.items()}
 
 
 def measure_all(
     runs: Mapping[str, Sequence[Run]], X_train: Array, Y_train: Array, X_val: Array
 ) -> Measures:
     """Return `measures_of` all runs, as arrays over the seeds by experiment and measure."""
-    found = of_every_run(runs, measures_of, X_train, Y_train, X_val)
-    return {name: by_measure(of_one) for name, of_one in found.items()}
+    return of_every_run(runs, measures_of, X_train, Y_train, X_val)
 
 
 def accuracies(runs: Mapping[str, Sequence[Run]], X: Array, Y: Array) -> dict[str, npt.NDArray]:
     """Return the accuracy of every run at its best weights, [seeds] by experiment."""
-
-    def accuracy(run: Run) -> float:
-        return evaluated(X, Y, run.best_weights, run.experiment.activation)[1]
-
-    return {name: np.array(of_one) for name, of_one in of_every_run(runs, accuracy).items()}
+    return {name: of["accuracy"] for name, of in of_every_run(runs, accuracy_of, X, Y).items()}
 
 
 def by_measure(of_runs: Sequence[Mapping[str, float]]) -> dict[str, npt.NDArray]:

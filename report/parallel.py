@@ -151,7 +151,7 @@ def train_all(
             finished = Parallel(jobs, return_as="generator", initializer=end_with_parent)(trainings)
             for i, result in zip(missing, finished, strict=True):
                 found[i] = run = Run(asked[i][0], *result)
-                remembered.remember(places[i], run)
+                remembered.store(places[i], remembered.arrays_of(run))
                 done += 1
                 advance(done, last=run.experiment.name, loss=run.val_loss[run.best])
     finally:  # an idle worker would keep the task files as they were, whatever is edited since

@@ -1,4 +1,6 @@
-"""Finished trainings in the user's cache folder: equal bits make it safe to take them again.
+"""Finished trainings, and what was measured of them, in the user's cache folder.
+
+Equal bits make it safe to take them again.
 
 On the disk are arrays and no pickles, so that reading them executes nothing. Under `pytest` none
 are read or written, see conftest.py.
@@ -9,7 +11,7 @@ import io
 import os
 import platform
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,7 @@ from types import ModuleType
 import cloudpickle
 import joblib
 import numpy as np
+import numpy.typing as npt
 
 import task2
 from report import trainings_folder
@@ -25,8 +28,9 @@ from task2a import Array, Weights
 
 LIMIT = 2**30  # bytes of the folder
 VARIABLE = "REMEMBERED_TRAININGS"  # of the environment: "renew" reads none, "leave" nor writes any
-ARRAYS = ("steps", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+CURVES = ("steps", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 WEIGHTS = ("best_weights", "last_weights")
+NEEDED = {"epochs", *CURVES, *(f"{name} 0" for name in WEIGHTS)}
 
 
 def sources() -> dict[str, bytes]:
@@ -66,6 +70,19 @@ def described(*values: object) -> bytes | None:
     return content.getvalue() if packages <= KNOWN else None
 
 
+def common(*values: object) -> str | None:
+    """Return a digest of values, task files and versions; None if nothing is to be remembered."""
+    if os.environ.get(VARIABLE) == "leave" or sources() != IMPORTED:
+        return None
+    versions = np.__version__, platform.python_version(), platform.machine()
+    return joblib.hash((IMPORTED, versions, *values), hash_name="sha1")
+
+
+def named(folder: Path, shared: str, text: bytes | None) -> Path | None:
+    """Return the file of a folder that a digest and bytes name together; None if there are none."""
+    return text and folder / (hashlib.sha256(shared.encode() + text).hexdigest() + ".npz")
+
+
 def places(
     trainings: Iterable[tuple[Experiment, int]], data: Collection[Array], keep_at: Collection[int]
 ) -> list[Path | None]:
@@ -79,15 +96,74 @@ def places(
         data, keep_at: as for `train`.
     """
     trainings = list(trainings)
-    if os.environ.get(VARIABLE) == "leave" or sources() != IMPORTED:
+    shared = common(tuple(data), sorted(keep_at))
+    if shared is None:
         return [None] * len(trainings)
-    versions = np.__version__, platform.python_version(), platform.machine()
-    shared = joblib.hash((IMPORTED, versions, tuple(data), sorted(keep_at)), hash_name="sha1")
-    described_each = [described(plain(e[1:]), seed) for e, seed in trainings]
+    folder = trainings_folder()
+    return [named(folder, shared, described(plain(e[1:]), seed)) for e, seed in trainings]
+
+
+def places_of_measures(
+    function: Callable, runs: Iterable[Run], data: Collection[Array]
+) -> list[Path | None]:
+    """Return the file of what a function finds of every run; None if it is not to be remembered.
+
+    Args:
+        function: it counts by its name and by the `SOURCE` of its module, which uses no others but
+            the task files and `utils`; one that has none, or is not found there, is not remembered.
+        runs: all that they hold counts, but for their names and seeds.
+        data: the other arguments of the function.
+    """
+    runs, module = list(runs), vars(sys.modules[function.__module__])
+    source = module.get("SOURCE") if module.get(function.__name__) is function else None
+    shared = common(function.__name__, source, tuple(data))
+    if source is None or shared is None:
+        return [None] * len(runs)
+    folder = trainings_folder().with_name("measures")
+    contents = ({name: a.copy() for name, a in arrays_of(run).items()} for run in runs)
     return [
-        text and trainings_folder() / (hashlib.sha256(shared.encode() + text).hexdigest() + ".npz")
-        for text in described_each
+        named(folder, shared, described(plain(run.experiment[1:]), joblib.hash(content)))
+        for run, content in zip(runs, contents, strict=True)
     ]
+
+
+def load(path: Path | None) -> dict[str, npt.NDArray] | None:
+    """Return the arrays of a file that `store` wrote, or None if there is none to be believed."""
+    if path is None or os.environ.get(VARIABLE) == "renew":
+        return None
+    try:
+        about = path.parent.stat()
+        if os.name == "posix" and (about.st_uid != os.getuid() or about.st_mode & 0o022):
+            return None  # others could have put it there
+        with np.load(path) as file:  # which compares checksums
+            arrays = dict(file)
+        os.utime(path)
+        return arrays if str(arrays.pop("name")) == path.name else None
+    except Exception:  # whatever a damaged file can raise
+        return None
+
+
+def store(path: Path | None, arrays: Mapping[str, object]) -> None:
+    """Write arrays to a file of which `load` can read them, if the folder can be written to."""
+    if path is None:
+        return
+    new = path.with_suffix(f".{os.getpid()}")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with new.open("wb") as file:
+            np.savez(file, name=path.name, **arrays)
+        new.replace(path)
+        thin(path.parent)
+    except OSError:  # then it is made anew the next time
+        with suppress(OSError):
+            new.unlink()
+
+
+def arrays_of(run: Run) -> dict[str, npt.NDArray]:
+    """Return all that a run holds but its experiment and seed, as arrays with names."""
+    weights = {name: getattr(run, name) for name in WEIGHTS} | run.kept_weights
+    matrices = {f"{name} {layer}": w for name, ws in weights.items() for layer, w in enumerate(ws)}
+    return matrices | {name: np.asarray(getattr(run, name)) for name in ("epochs", *CURVES)}
 
 
 def recall(path: Path | None, experiment: Experiment, seed: int) -> Run | None:
@@ -97,45 +173,16 @@ def recall(path: Path | None, experiment: Experiment, seed: int) -> Run | None:
         path: what `places` returned for the training.
         experiment, seed: whose it is.
     """
-    if path is None or os.environ.get(VARIABLE) == "renew":
+    arrays = load(path)
+    if arrays is None or not arrays.keys() >= NEEDED:
         return None
-    try:
-        about = path.parent.stat()
-        if os.name == "posix" and (about.st_uid != os.getuid() or about.st_mode & 0o022):
-            return None  # others could have put it there
-        with np.load(path) as file:  # which compares checksums
-            arrays = dict(file)
-        if str(arrays.pop("name")) != path.name:
-            return None
-        epochs, *curves = arrays.pop("epochs").item(), *map(arrays.pop, ARRAYS)
-        matrices: dict[str, Weights] = {}
-        for name, w in arrays.items():
-            matrices.setdefault(name.partition(" ")[0], []).append(w)
-        best, last = map(matrices.pop, WEIGHTS)
-        kept = {int(step): ws for step, ws in matrices.items()}
-        os.utime(path)
-    except Exception:  # whatever a damaged file can raise
-        return None
+    epochs, *curves = arrays.pop("epochs").item(), *map(arrays.pop, CURVES)
+    matrices: dict[str, Weights] = {}
+    for name, w in arrays.items():
+        matrices.setdefault(name.partition(" ")[0], []).append(w)
+    best, last = map(matrices.pop, WEIGHTS)
+    kept = {int(step): ws for step, ws in matrices.items()}
     return Run(experiment, seed, epochs, *curves, best, last, kept)
-
-
-def remember(path: Path | None, run: Run) -> None:
-    """Write a run to a file of which `recall` can read it, if the folder can be written to."""
-    if path is None:
-        return
-    weights = {name: getattr(run, name) for name in WEIGHTS} | run.kept_weights
-    arrays = {f"{name} {layer}": w for name, ws in weights.items() for layer, w in enumerate(ws)}
-    arrays |= {name: getattr(run, name) for name in ARRAYS}
-    new = path.with_suffix(f".{os.getpid()}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with new.open("wb") as file:
-            np.savez(file, name=path.name, epochs=run.epochs, **arrays)
-        new.replace(path)
-        thin(path.parent)
-    except OSError:  # then it is trained anew the next time
-        with suppress(OSError):
-            new.unlink()
 
 
 def thin(directory: Path, limit: int = LIMIT) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import task2
-from report import parallel, remembered, trainings_folder
+from report import measures, parallel, remembered, trainings_folder
+from report.measures import accuracies, accuracy_of, measure_all, measures_of
 from report.parallel import train_all
+from task2 import Run
 from task2a import SIGMOID, Activation
 from task3 import IMPROVED_SIGMOID, fan_in_normal, momentum
 from tests.test_parallel import DEEP, SMALL, assert_equal_runs, data
@@ -345,6 +347,181 @@ def test_a_file_that_cannot_be_finished_is_not_left(folder, monkeypatch):
 def test_the_folder_is_the_users_own():
     assert not trainings_folder().is_relative_to(ROOT)
     assert trainings_folder().is_relative_to(Path.home())
+
+
+# what is measured of trainings
+
+
+@pytest.fixture
+def evaluations(monkeypatch):
+    """A list that gets an entry for each evaluation of a network."""
+    counted = []
+    evaluate = measures.evaluate
+    monkeypatch.setattr(measures, "evaluate", lambda *a: counted.append(a) or evaluate(*a))
+    return counted
+
+
+def lists(measured):
+    return {name: {m: v.tolist() for m, v in of.items()} for name, of in measured.items()}
+
+
+def test_what_was_measured_is_not_measured_again(folder, evaluations):
+    runs, _ = trained()
+    never = {"never": [runs["small"][0]._replace(val_loss=np.full(9, 7.0), steps=np.arange(9))]}
+    first = measure_all(runs | never, *DATA[:3])
+    assert len(evaluations) == 10
+    assert np.isinf(first["never"]["steps to loss 0.2"])
+    again = measure_all(runs | never, *DATA[:3])
+    assert len(evaluations) == 10
+    assert lists(first) == lists(again)
+    assert {m: v.dtype for m, v in first["small"].items()} == {
+        m: v.dtype for m, v in again["small"].items()
+    }
+
+
+def test_accuracies_are_remembered_beside_measures(folder, evaluations):
+    runs, _ = trained()
+    measure_all(runs, *DATA[:3])
+    before = len(evaluations)
+    first, again = (accuracies(runs, *DATA[2:]) for _ in range(2))
+    assert len(evaluations) == before + 4
+    assert {n: v.tolist() for n, v in first.items()} == {n: v.tolist() for n, v in again.items()}
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["measures", "trainings"]
+    assert len(list(folder.iterdir())) == 4
+
+
+def test_only_what_is_missing_is_measured_in_its_place(folder, evaluations):
+    runs, _ = trained(seeds=[1, 2, 3])
+    measure_all({"small": runs["small"][1:2]}, *DATA[:3])
+    expected = {name: [measures_of(run, *DATA[:3]) for run in of] for name, of in runs.items()}
+    evaluations.clear()
+    found = lists(measure_all(runs, *DATA[:3]))
+    assert len(evaluations) == 10
+    assert found == {
+        name: {m: [one[m] for one in of] for m in of[0]} for name, of in expected.items()
+    }
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_measures_of_runs_just_trained_are_found_for_those_remembered(folder, evaluations, jobs):
+    runs = train_all([SMALL, DEEP], *DATA, seeds=[1], keep_at=[0, 2], jobs=jobs)
+    measure_all(runs, *DATA[:3])
+    evaluations.clear()
+    again, _ = trained([SMALL, DEEP], [1], keep_at=[0, 2])
+    measure_all(again, *DATA[:3])
+    assert not evaluations
+
+
+RUN = task2.train(SMALL, *DATA, 1, keep_at=[0])
+
+
+def place_of(run=RUN, function=measures_of, of=DATA):
+    return remembered.places_of_measures(function, [run], of)[0]
+
+
+def test_another_name_or_seed_of_an_equal_run_has_the_same_measures(folder):
+    assert place_of(RUN._replace(experiment=SMALL._replace(name="other"), seed=5)) == place_of()
+
+
+def nudged(value):
+    """Return a value of a run that differs in one bit, or little more."""
+    if isinstance(value, dict):
+        return {step: nudged(ws) for step, ws in value.items()}
+    if isinstance(value, list):
+        return [*value[:-1], nudged(value[-1])]
+    return value + 1 if isinstance(value, int) else np.nextafter(value, np.inf)
+
+
+@pytest.mark.parametrize("field", Run._fields[2:])
+def test_a_run_that_differs_in_one_thing_has_measures_of_its_own(folder, field):
+    assert place_of(RUN._replace(**{field: nudged(getattr(RUN, field))})) != place_of()
+
+
+def test_weights_of_another_step_or_layer_are_another_run(folder):
+    w, *others = RUN.best_weights
+    assert place_of(RUN._replace(best_weights=[w.reshape(-1, 1), *others])) != place_of()
+    assert place_of(RUN._replace(kept_weights={1: RUN.kept_weights[0]})) != place_of()
+    swapped = RUN._replace(best_weights=RUN.last_weights, last_weights=RUN.best_weights)
+    assert place_of(swapped) != place_of()
+
+
+@pytest.mark.parametrize("setting", OTHER)
+def test_a_run_of_another_setting_has_measures_of_its_own(folder, setting):
+    other = SMALL._replace(**{setting: OTHER[setting]})
+    assert place_of(RUN._replace(experiment=other)) != place_of()
+
+
+def test_other_functions_and_data_are_another_measure(folder):
+    others = [place_of(of=DATA[:3]), place_of(of=DATA[1:]), place_of(function=accuracy_of)]
+    assert len({place_of(), *others}) == 4
+
+
+def test_other_code_of_a_measure_is_another_measure(folder, monkeypatch):
+    before = place_of()
+    monkeypatch.setattr(measures, "SOURCE", measures.SOURCE + b"\n")
+    assert place_of() not in (None, before)
+
+
+def test_source_is_that_of_the_measures():
+    assert Path(measures.__file__).read_bytes() == measures.SOURCE
+
+
+@pytest.mark.parametrize("name", ["utils.py", "task2.py"])
+def test_other_task_files_are_another_measure(folder, name, monkeypatch):
+    before, files = place_of(), remembered.sources()
+    files[name] += b"\n"
+    monkeypatch.setattr(remembered, "sources", lambda: files)
+    assert place_of() is None
+    monkeypatch.setattr(remembered, "IMPORTED", files)
+    assert place_of() not in (None, before)
+
+
+def test_another_numpy_measures_anew(folder, monkeypatch):
+    before = place_of()
+    monkeypatch.setattr(np, "__version__", np.__version__ + ".1")
+    assert place_of() not in (None, before)
+
+
+def test_functions_of_others_are_not_remembered(folder, monkeypatch):
+    def measures_of(run, *_):
+        return {"seed": run.seed}
+
+    assert place_of(function=measures_of) is None
+    monkeypatch.setattr(measures_of, "__module__", measures.__name__)  # that has another
+    assert place_of(function=measures_of) is None
+    found = measures.of_every_run({"small": [RUN, RUN._replace(seed=4)]}, measures_of)
+    assert found["small"]["seed"].tolist() == [1, 4]
+    assert not folder.parent.exists()
+
+
+def test_measures_of_a_foreign_activation_are_not_remembered(folder, monkeypatch):
+    monkeypatch.setattr(
+        sigmoid := types.FunctionType(SIGMOID.function.__code__, {"np": np}),
+        "__module__",
+        "of_somebody",
+    )
+    strange = SMALL._replace(activation=SIGMOID._replace(function=sigmoid))
+    assert place_of(RUN._replace(experiment=strange)) is None
+
+
+def test_measures_that_are_damaged_are_measured_anew(folder, evaluations):
+    first = measure_all({"small": [RUN]}, *DATA[:3])
+    (file,) = folder.with_name("measures").iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:300] + bytes([content[300] ^ 1]) + content[301:])
+    evaluations.clear()
+    assert lists(measure_all({"small": [RUN]}, *DATA[:3])) == lists(first)
+    assert len(evaluations) == 2
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("choice", ["renew", "leave"])
+def test_measures_are_renewed_or_left_like_trainings(folder, evaluations, monkeypatch, choice):
+    monkeypatch.setenv(remembered.VARIABLE, choice)
+    for _ in range(2):
+        measure_all({"small": [RUN]}, *DATA[:3])
+    assert len(evaluations) == 4
+    assert folder.parent.exists() == (choice == "renew")
 
 
 PLACES = """
