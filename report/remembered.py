@@ -67,7 +67,7 @@ def described(*values: object) -> bytes | None:
 
     content = io.BytesIO()
     Pickler(content).dump(values)
-    return content.getvalue() if packages <= KNOWN else None
+    return None if packages - KNOWN else content.getvalue()
 
 
 def common(*values: object) -> str | None:

@@ -13,7 +13,7 @@ import mistune
 # Numbers that may be typed: what the assignment states, what a derivation makes of that, what an
 # experiment is set to. Never what was measured: that is computed by the cell that shows it.
 STATED = {
-    *map(str, range(11)),
+    *"0 1 2 3 4 5 6 7 8 9 10".split(),
     # the data, the network, its training, and what the reference hand-in counts
     *"784 785 789 10,000 20,000 20,001 60,000".split(),
     *"16 32 50 58 59 64 100 128 0.02 0.1 0.9 1.7159 50,880 50,890".split(),
@@ -94,7 +94,7 @@ def text_problems(text: str) -> Iterator[str]:
     if found := MARKER.search(text):
         yield f"speaks of {found[0]}, under which it may be running"
     pieces = re.split(r"\$\$?", text)
-    if len(pieces) % 2 == 0:
+    if not len(pieces) % 2:
         yield "has a $ without another, expected formulas between two"
     for prose in pieces[::2]:
         if found := MARKUP.search(prose):

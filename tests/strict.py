@@ -210,18 +210,18 @@ def file_problems(notebook: dict, root: Path) -> list[str]:
     version = notebook.get("nbformat"), notebook.get("nbformat_minor")
     if version not in FORMATS:
         return [f"notebook: of format {version[0]}.{version[1]}, expected 4.0 to 4.5"]
-    leftovers = LEFTOVERS if version[1] >= 5 else {*LEFTOVERS, "id"}
+    leftovers = {*LEFTOVERS, "id"} if version in FORMATS[:5] else LEFTOVERS
     try:
         nbformat.validate(nbformat.from_dict(without_leftovers(notebook, leftovers)))
     except nbformat.ValidationError as error:
         return [f"notebook: not of the notebook format: {str(error).splitlines()[0]}"]
     found = metadata_problems(notebook["metadata"], NOTEBOOK_METADATA)
     problems = [*unread_problems(root), *(f"notebook: {text}" for text in found)]
-    code = [source(cell) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    code = [source(cell) for cell in notebook["cells"] if is_code(cell)]
     names = names_for(code, root)
     count = 0
     for number, cell in enumerate(notebook["cells"], start=1):
-        count += cell["cell_type"] == "code" and bool(source(cell).strip())
+        count += is_code(cell) and bool(source(cell).strip())
         found = cell_problems(cell, count, names, root)
         problems += [f"cell {number} ({cell.get('id')}): {text}" for text in found]
     return problems
@@ -251,22 +251,28 @@ def source(cell: dict) -> str:
     return "".join(cell["source"]).replace("\r\n", "\n")
 
 
+def is_code(cell: dict) -> bool:
+    """Tell whether a cell is one of code."""
+    return cell["cell_type"] == "code"
+
+
 def cell_problems(cell: dict, count: int, names: Names, root: Path) -> Iterator[str]:
     """Check a cell; `count` is the number of code cells with something in them up to here."""
     if cell.get("attachments"):
         yield f"has attachments {sorted(cell['attachments'])}, expected none"
-    if cell["cell_type"] == "code":
-        yield from metadata_problems(cell["metadata"], CODE_METADATA)
-        if source(cell).strip():
-            yield from executed_problems(cell, count)
-            yield from code_problems(source(cell), names, root)
-        elif cell["outputs"] or cell["execution_count"] is not None:  # JupyterLab leaves one
-            yield "is empty, expected no outputs and no execution count"
-    elif cell["cell_type"] == "markdown":
-        yield from metadata_problems(cell["metadata"], TEXT_METADATA)
-        yield from prose_problems(source(cell))
-    else:
-        yield f"is a {cell['cell_type']} cell, expected code or markdown"
+    match cell["cell_type"]:
+        case "code":
+            yield from metadata_problems(cell["metadata"], CODE_METADATA)
+            if source(cell).strip():
+                yield from executed_problems(cell, count)
+                yield from code_problems(source(cell), names, root)
+            elif cell["outputs"] or cell["execution_count"] is not None:  # JupyterLab leaves one
+                yield "is empty, expected no outputs and no execution count"
+        case "markdown":
+            yield from metadata_problems(cell["metadata"], TEXT_METADATA)
+            yield from prose_problems(source(cell))
+        case other:
+            yield f"is a {other} cell, expected code or markdown"
 
 
 def metadata_problems(metadata: dict, allowed: dict[str, str], path: str = "") -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What nbval itself makes of a small notebook, told to be lax and to split it among processes."""
 
+import json
 import os
 import re
 import shutil
@@ -41,6 +42,8 @@ def progress():
     for html in ("<b>a half</b>", ""):
         bar.update({"text/html": html}, raw=True)
 """
+KERNEL = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+OF_OTHERS = {"REMEMBERED_TRAININGS": "by another kernel"}
 SETUP = "%load_ext autoreload\n%autoreload 2\n%run task_small.py"
 TEXT = "print(1 + 1)\ndisplay('between')\nprint(2 + 2)"
 UPDATE = "shown = display('first', display_id=True)\nshown.update('second')"
@@ -95,7 +98,12 @@ def nbval_report(tmp_path_factory):
     nbformat.write(notebook, folder / "small.ipynb")
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "-n2", str(folder)]
     command += ["--junitxml=report.xml", "-p", "no:hypothesispytest"]  # which is slow to start
-    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    installed = folder / "kernels" / "python3"  # by somebody, for other work
+    installed.mkdir(parents=True)
+    foreign = {"display_name": "Python 3", "language": "python", "argv": KERNEL, "env": OF_OTHERS}
+    (installed / "kernel.json").write_text(json.dumps(foreign))
+    env = os.environ | {"JUPYTER_PATH": str(folder)}
+    run = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     cases = ElementTree.parse(folder / "report.xml").iter("testcase")
     failed = {case.get("name"): case.find("failure") for case in cases}
     of_file = failed.pop("file").text
@@ -111,6 +119,10 @@ def nbval_report(tmp_path_factory):
 )
 def test_nbval_says_what_is_refused(nbval_report, message):
     assert message in nbval_report[1]
+
+
+def test_what_is_refused_is_said_without_the_code_that_refuses(nbval_report):
+    assert "conftest.py" not in nbval_report[1]
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -188,6 +200,25 @@ def test_cells_stay_together_and_in_order(options, counting, tmp_path):
     asked = ["--nbval", *options.split(), "assignment2.ipynb", "tests/test_few.py", "other.ipynb"]
     found = outcomes(counting, *asked, PYTHONPATH=str(tmp_path), PYTHONHASHSEED="1")
     assert found == (NOTEBOOK + 2 + OTHER, [])
+
+
+@pytest.mark.parametrize("name", ["a", "assignment2", "other"])
+def test_cells_are_listed_behind_the_file_and_in_order(name, counting, tmp_path):
+    (tmp_path / "shuffle.py").write_text(SHUFFLE)
+    shutil.copy(counting / "other.ipynb", counting / "a.ipynb")
+    command = [sys.executable, "-m", "pytest", "--nbval", "--collect-only", "-q", "-p", "shuffle"]
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "PYTHONHASHSEED": "1"}
+    listing = subprocess.run(
+        [*command, f"{name}.ipynb"], cwd=counting, env=env, capture_output=True, text=True
+    )
+    (counting / "a.ipynb").unlink()
+    listed = re.findall("(?m)::(.+)$", listing.stdout)
+    assert listed[:8] == ["file", *(f"Cell {n}" for n in range(7))], listing.stdout
+    assert len(listed) == (NOTEBOOK if name == "assignment2" else OTHER)
+
+
+def test_without_xdist_all_is_tested(counting):
+    assert outcomes(counting, "-p", "no:xdist") == (2, [])
 
 
 def test_without_nbval_what_is_no_notebook_is_tested(counting):

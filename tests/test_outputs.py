@@ -110,6 +110,10 @@ TAMPERINGS = {
         lambda o: o[FIG]["data"].update({"image/png": picture_as("tiff")}),
         PICTURE_DIFFERS,
     ),
+    "png that is a bitmap": (
+        lambda o: o[FIG]["data"].update({"image/png": picture_as("bmp")}),
+        PICTURE_DIFFERS,
+    ),
     "png with gamma": (
         data(FIG, "image/png", with_chunk(b"gAMA", (10).to_bytes(4))),
         PICTURE_DIFFERS,
@@ -147,9 +151,9 @@ TAMPERINGS = {
 }
 
 
-def picture_as(kind):
+def picture_as(kind, image=None):
     file = io.BytesIO()
-    PICTURE.save(file, kind)
+    (image or PICTURE).save(file, kind)
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -181,10 +185,21 @@ def test_streams_may_be_split_elsewhere():
         png(PICTURE.convert("P")),
         png(drawn([9, 9, 9, 9], "#fdfdfd")),
         with_chunk(b"tEXt", b"Software\0another"),
+        png(dpi=None),
     ],
 )
 def test_picture_may_be_encoded_and_rounded_otherwise(same):
     assert same_picture(same, png())
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_other_kinds_of_pictures_differ_as_pictures(kind):
+    def shown(picture):
+        data = {f"image/{kind}": picture_as(kind, picture)}
+        return [{"output_type": "display_data", "data": data, "metadata": {}}]
+
+    said = output_differences(shown(PICTURE), shown(drawn([9, 9, 30, 30], "red")))
+    assert said == [f"output 1: image/{kind} shows another picture"]
 
 
 def test_what_is_no_picture_may_be_the_same():

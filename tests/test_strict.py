@@ -157,6 +157,10 @@ TAMPERINGS = {
         cell(RESULT, outputs=[result("a", 99)]),
         "its result counts 99, expected 4",
     ),
+    "count of result, low": (
+        cell(RESULT, outputs=[result("a", 2)]),
+        "its result counts 2, expected 4",
+    ),
     "never executed": (cell(CALL, outputs=[], execution_count=None), "is None, expected 2"),
     "stderr": (add(CALL, {**output("!"), "name": "stderr"}), "holds stream stderr, expected no"),
     "error": (add(CALL, ERROR), "holds error, expected no complaint"),
@@ -181,6 +185,7 @@ TAMPERINGS = {
     ),
     "not of the format": (cell(CALL, note="97"), "notebook format: Additional properties"),
     "of a future format": (newer, "notebook: of format 4.6, expected 4.0 to 4.5"),
+    "a name that is none": (cell(CALL, id="a b"), "notebook format: 'a b' does not match"),
     "outputs of another kind": (cell(CALL, outputs=97), "notebook: not of the notebook format"),
     "of an old format": (lambda n: n.update(nbformat=3), "notebook: of format 3.5, expected"),
     "of no format": (lambda n: n.pop("nbformat"), "notebook: of format None.5, expected"),
@@ -201,6 +206,10 @@ TAMPERINGS = {
     "name of a label": (labelled, "uses wrong, which neither"),
     # metadata
     "collapsed": (metadata(CALL, collapsed=True), "metadata collapsed is true, expected false"),
+    "collapsed behind what is empty": (
+        metadata(CALL, other={}, collapsed=True),
+        "metadata collapsed is true, expected false",
+    ),
     "scrolled": (metadata(CALL, scrolled=True), "metadata scrolled is true, expected false|"),
     "outputs hidden": (metadata(CALL, jupyter={"outputs_hidden": True}), "jupyter.outputs_hidden"),
     "source hidden": (metadata(CALL, jupyter={"source_hidden": True}), "jupyter.source_hidden is"),
