@@ -11,8 +11,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course import box
-from course.rubric import PROSE, REPORT, ROWS
-from course.sheet import Cell, plain, section_tasks, sheet, sheet_lines
+from course.rubric import REPORT, ROWS
+from course.sheet import sheet_lines
 from tests.course_files import ROOT, needs_box, zipped
 
 SOLUTION = {
@@ -261,59 +261,3 @@ def test_what_lies_here_is_graded_in_seconds(tmp_path):
     done = run("course/rubric.py", f"--grades={tmp_path / 'sheet.json'}")
     result = json.loads((tmp_path / "sheet.json").read_text())
     assert (result["points"], result["report"]["points"]) == (FULL, None), done.stdout
-
-
-# the sheet itself
-ALL = [
-    Cell(f"Cell {n}", [task], None) for n, task in enumerate(dict.fromkeys(r.task for r in ROWS))
-]
-
-
-def test_sheet_of_all_that_is_right():
-    result = sheet({}, ALL)
-    assert (result["points"], result["of"], result["human"]) == (85, 85, 15)
-    assert result["report"]["points"] == REPORT
-    assert sum(PROSE.values()) + FULL == 100
-
-
-def test_a_row_costs_its_points():
-    result = sheet({"2b softmax": "has not the values expected"}, ALL)
-    assert result["points"] == 83
-    assert result["tasks"]["2b"]["failed"] == {"softmax": "has not the values expected"}
-    assert "       softmax: has not the values expected" in sheet_lines(result)
-
-
-def test_a_cell_that_differs_costs_the_report():
-    result = sheet({}, [*ALL, Cell("Cell 99", [], "differs")])
-    assert (result["points"], result["report"]["points"]) == (85, 0)
-
-
-def test_sections_of_code_without_points_report_nothing():
-    failed = {f"{row.task} {row.name}": "no" for row in ROWS if row.task != "2d"}
-    assert sheet(failed, ALL)["report"]["points"] == round(10 * 5 / 85, 1)
-
-
-@pytest.mark.parametrize(
-    ("heading", "tasks"),
-    [
-        *(("## Task 2a)", ["2a"]), ("# Oppgave 2a)", ["2a"]), ("### 2 A: mean", ["2a"])),
-        *(("## Tasks 4a and 4b", ["4a", "4b"]), ("## Results", []), ("## Task 9z", [])),
-        *(("## 12a", []), ("Task 2a", []), ("## version 1.2a", [])),
-    ],
-)
-def test_headings_name_tasks(heading, tasks):
-    cells = [{"cell_type": "markdown", "source": heading}, {"cell_type": "code", "source": "1"}]
-    assert section_tasks(cells) == [tasks, tasks]
-
-
-def test_what_is_below_a_task_belongs_to_it():
-    sources = ["## Task 2a", "### Why", "# Results"]
-    cells = [{"cell_type": "markdown", "source": source} for source in sources]
-    assert section_tasks(cells) == [["2a"], ["2a"], []]
-
-
-def test_what_a_hand_in_says_is_plain_and_short():
-    said = plain("\x1b[2J\r code 85/85\n" + "0.123456789 " * 1000 + "123456")
-    assert said.isprintable()
-    assert len(said) <= 150
-    assert "0.12" not in said

@@ -3,15 +3,12 @@
 import ast
 import itertools
 import json
-import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from course.grading import PUBLIC_SEED, grade, public, references
-from course.judge import difference
 from course.rubric import FUNCTIONS, PROSE, ROWS, TASKS
 from tests.course_files import PATIENCE, ROOT, expected, lost, unpack
 
@@ -149,22 +146,3 @@ def test_broken_function_costs_its_rows_and_those_that_need_it(breakage, why_los
         own = set()  # what it returns is not looked at
     assert own <= why.keys() <= using
     assert all(len(reason) < 200 for reason in why.values())
-
-
-@pytest.mark.parametrize(
-    ("found", "said"),
-    [
-        ([[1, 2], [3]], None),
-        ([[1, 9], [3]], "has not the values expected in entry 1 of entry 0"),
-        ([[9, 9], [3]], "has not the values expected in entries 0, 1 of entry 0"),
-        ([[1, 2], [9]], "has not the values expected in entry 0 of entry 1"),
-        ([[9, 2], [9]], "has not the values expected in entry 0 of entries 0, 1"),
-        ([[9, 2], [3, 4]], "has not the values expected in entry 0 of entry 0"),
-        ([[1, 2], [3, 4]], "is a list of 2, expected a list of 1 in entry 1"),
-        ([[1, math.inf], [3]], "is not finite in entry 1 of entry 0"),
-    ],
-)
-def test_all_places_of_the_first_difference_are_named(found, said):
-    as_arrays = [[np.array(float(value)) for value in values] for values in found]
-    expected = [[np.array(1.0), np.array(2.0)], [np.array(3.0)]]
-    assert difference(as_arrays, expected, 1e-9) == said
