@@ -23,8 +23,8 @@ def read(value: Any) -> Any:
     if not isinstance(value, list):
         return np.array(value, np.float64)
     items = [read(item) for item in value]
-    one_shape = len({np.shape(item) if isinstance(item, np.ndarray) else None for item in items})
-    return np.array(items) if one_shape == 1 and isinstance(items[0], np.ndarray) else items
+    shapes = {np.shape(item) if isinstance(item, np.ndarray) else None for item in items}
+    return np.array(items) if len(shapes) == 1 and None not in shapes else items
 
 
 def reference(row: Row, value: Any) -> Any:
@@ -42,11 +42,13 @@ def problem(row: Row, value: Any, expected: Any) -> str | None:
     """
     try:
         found = read(value)
-        if row.judge == "equal":
-            return difference(found, read(expected), row.atol)
-        if row.judge == "shuffled":
-            return unshuffled(found, read(expected))
-        return misdrawn(row.judge, found, expected)
+        match row.judge:
+            case "equal":
+                return difference(found, read(expected), row.atol)
+            case "shuffled":
+                return unshuffled(found, read(expected))
+            case kind:
+                return misdrawn(kind, found, expected)
     except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError):
         return "is no array and no list of arrays"  # but what only a forged answer holds
 
@@ -68,7 +70,7 @@ def difference(found: Any, expected: Any, atol: float) -> str | None:
             return None
         first = next(filter(None, differences))
         numbers = [str(number) for number, why in enumerate(differences) if why == first]
-        where = f"{'entry' if len(numbers) == 1 else 'entries'} {', '.join(numbers)}"
+        where = f"{'entries' if numbers[1:] else 'entry'} {', '.join(numbers)}"
         return f"{first} {'of' if ' in entr' in first else 'in'} {where}"
     if isinstance(found, list) or found.shape != expected.shape:
         if isinstance(found, np.ndarray) and found.size == 1 and not expected.shape:
@@ -103,14 +105,15 @@ def misdrawn(kind: str, found: Any, shapes: list) -> str | None:
         return "is not finite"
     if kind == "normal_layers":
         return next(filter(None, (misshapen(w, len(w) ** -0.5, 3) for w in found)), None)
-    if (found[0] != found[1]).any():
+    first, again, other = found
+    if (first != again).any():
         return "is not the same with the same seed: draw by the generator given, and by no other"
-    if (found[1] == found[2]).mean() > 0.01:  # some may be, if they are rounded
+    if (first == other).mean() > 0.01:  # some may be, if they are rounded
         return "is the same with another seed: draw by the generator given"
-    if kind == "uniform":
-        outside = np.abs(found).max() > 1
-        return "is not from -1 to 1" if outside else misshapen(found[1:], 3**-0.5, 9 / 5)
-    return misshapen(found[1:], len(found[0]) ** -0.5, 3)
+    both = np.stack([first, other])
+    if kind == "normal":
+        return misshapen(both, len(first) ** -0.5, 3)
+    return "is not from -1 to 1" if np.abs(both).max() > 1 else misshapen(both, 3**-0.5, 9 / 5)
 
 
 def misshapen(values: Any, deviation: float, kurtosis: float) -> str | None:

@@ -69,7 +69,7 @@ def sheet(
 
 def whole(points: float) -> float:
     """Return points as a whole number where they are one."""
-    return int(points) if points == int(points) else round(points, 2)
+    return int(points) if float(points).is_integer() else points
 
 
 def task_entry(task: str, failed: dict[str, str]) -> dict[str, Any]:

@@ -175,6 +175,15 @@ def test_the_reports_line_stands_in_its_column(cells, line):
     assert [text[:33] for text in sheet_lines(sheet({}, cells)) if "report" in text] == [line]
 
 
-def test_five_cells_that_differ_are_all_named():
-    cells = [Cell(f"Cell {n}", ["2a"], "differs") for n in range(5)]
-    assert list(sheet_lines(sheet({}, cells)))[-1] == "       Cell 4: differs"
+@pytest.mark.parametrize(
+    ("number", "last"),
+    [
+        (4, "Cell 3: differs"),
+        (5, "Cell 4: differs"),
+        (6, "and 1 more cells"),
+        (9, "and 4 more cells"),
+    ],
+)
+def test_five_cells_that_differ_are_named(number, last):
+    cells = [Cell(f"Cell {n}", ["2a"], "differs") for n in range(number)]
+    assert list(sheet_lines(sheet({}, cells)))[-1] == f"       {last}"
