@@ -73,41 +73,51 @@ def export(nb: NotebookNode, path: Path, about: dict, *, code: bool = True) -> b
     nb, _ = CoalesceStreamsPreprocessor().preprocess(copy.deepcopy(nb), {})
     reader, look = str(REPORT / "report.lua"), ("--wrap=none", "--syntax-highlighting=idiomatic")
     here = {"verify_format": False, "sandbox": True, "cworkdir": path.resolve().parent}
-    options = {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
     with TemporaryDirectory() as folder:
         shutil.copy(REPORT / "report.typ", folder)
-        options |= {"root": folder, "sys_inputs": {"about": json.dumps(about)}}
         given = json.dumps({"name": path.stem, "code": code, "folder": folder, **nb})
         lines = pypandoc.convert_text(given, "typst", reader, look, **here).split("\n")
-        cells, attempts = ["?"], {}  # of lines, which Typst counts from 1
-        for number, line in enumerate(lines, 1):
-            comment = json.loads(line.partition("//\2")[2] or "{}")
-            cells.append(comment.get("cell", cells[-1]))
-            if "instead" in comment:
-                attempts[number + 1] = comment
-            elif "what" in comment:
-                say(f"warning: cell {cells[number]}: {comment['what']}", error=True)
-        while True:
-            try:
-                return typst.compile("\n".join(lines).encode(), **options)
-            except typst.TypstError as error:
-                why, then, named = error.diagnostic, "", {}
-                forbidden = "PDF/UA-1 error" in why
-                if forbidden and options["ignore_system_fonts"] and "not be displayed" in why:
-                    options["ignore_system_fonts"], then = False, ", this system's fonts are tried"
-                elif forbidden:
-                    options["pdf_standards"], then = [], ", so the PDF is not PDF/UA-1"
-                for reason in re.split(r"(?m)^error: (?:PDF/UA-1 error: )?", why)[1:]:
-                    number = int((re.findall(r"<bytes>:(\d+):", reason) or [0])[0])
-                    if then:
-                        named[f"cell {cells[number]}: {reason.splitlines()[0]}{then}"] = True
-                    elif number in attempts:
-                        lines[number - 1] = attempts[number]["instead"]
-                        named[f"cell {cells[number]}: {attempts.pop(number)['what']}"] = True
-                if not named:
-                    raise
-            for what in named:
-                say(f"warning: {what}", error=True)
+        return typeset(lines, root=folder, sys_inputs={"about": json.dumps(about)})
+
+
+def typeset(lines: list[str], **options: object) -> bytes:
+    """Return the PDF of lines of Typst, of which those that Typst refuses are replaced.
+
+    Args:
+        lines: as report.lua writes them, with comments that tell of what cell a line is, what the
+            PDF cannot show, and what to set instead of the next line.
+        options: of typst.compile, whose errors of other lines are raised.
+    """
+    cells, attempts = ["?"], {}  # of lines, which Typst counts from 1
+    for number, line in enumerate(lines, 1):
+        comment = json.loads(line.partition("//\2")[2] or "{}")
+        cells.append(comment.get("cell", cells[-1]))
+        if "instead" in comment:
+            attempts[number + 1] = comment
+        elif "what" in comment:
+            say(f"warning: cell {cells[number]}: {comment['what']}", error=True)
+    options |= {"ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
+    while True:
+        try:
+            return typst.compile("\n".join(lines).encode(), **options)
+        except typst.TypstError as error:
+            why, then, named = error.diagnostic, "", {}
+            forbidden = "PDF/UA-1 error" in why
+            if forbidden and options["ignore_system_fonts"] and "not be displayed" in why:
+                options["ignore_system_fonts"], then = False, ", this system's fonts are tried"
+            elif forbidden:
+                options["pdf_standards"], then = [], ", so the PDF is not PDF/UA-1"
+            for reason in re.split(r"(?m)^error: (?:PDF/UA-1 error: )?", why)[1:]:
+                number = int((re.findall(r"<bytes>:(\d+):", reason) or [0])[0])
+                if then:
+                    named[f"cell {cells[number]}: {reason.splitlines()[0]}{then}"] = True
+                elif number in attempts:
+                    lines[number - 1] = attempts[number]["instead"]
+                    named[f"cell {cells[number]}: {attempts.pop(number)['what']}"] = True
+            if not named:
+                raise
+        for what in named:
+            say(f"warning: {what}", error=True)
 
 
 def read(path: Path) -> tuple[NotebookNode, bytes]:

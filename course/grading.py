@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from course.answers import PATIENCE, Answer, Patience, Request, ask_all
+from course.asking import PATIENCE, Answer, Patience, Request, ask_all
 from course.judge import problem, reference
 from course.rubric import ROWS, Row, draw
 from course.worker import encode

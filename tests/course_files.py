@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from course import box
-from course.answers import Patience
+from course.asking import Patience
 from course.grading import grade, references
 from course.rubric import ROWS
 from course.starter import starter_files, write

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from course import box
-from course.answers import Request, ask_all
+from course.asking import Request, ask_all
 from tests.course_files import ROOT, SHORT, lost, needs_box, points, starter, unpack
 
 pytestmark = needs_box
