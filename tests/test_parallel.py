@@ -175,11 +175,19 @@ def test_what_draw_writes_to_stderr_in_a_worker_is_not_shown_by_the_cell():
 @pytest.mark.parametrize("rate", [0.1, 1e200], ids=["finished", "failed"])
 def test_a_training_leaves_stderr_and_what_is_sent_by_value_as_they_were(rate, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())  # as in a notebook
-    stderr, modules = os.fstat(2), list_registry_pickle_by_value()
+    stderr = os.fstat(2)
     with suppress(FloatingPointError):
         train_all([SMALL._replace(learning_rate=rate)], *data(), seeds=[0], jobs=1)
     assert os.path.samestat(os.fstat(2), stderr)
-    assert list_registry_pickle_by_value() == modules
+    assert not list_registry_pickle_by_value()
+
+
+@pytest.mark.parametrize("alias", ["an_alias", "zz_alias"])
+def test_a_module_of_two_names_is_sent_once(alias, monkeypatch):
+    monkeypatch.setitem(sys.modules, alias, sys.modules["task2"])
+    with parallel.sent_by_value():
+        assert {"task2", "report.parallel"} <= list_registry_pickle_by_value()
+    assert not list_registry_pickle_by_value()
 
 
 def open_files():
@@ -219,10 +227,17 @@ def test_a_temporary_folder_of_any_name_will_do(variable, name, tmp_path, monkey
     assert list((tmp_path / name).iterdir()) == []
 
 
+@pytest.mark.parametrize("length", [1, 199, 200, 201])
+def test_arrays_are_shared_in_a_folder_that_can_be_spelt(length, monkeypatch):
+    monkeypatch.setenv("JOBLIB_TEMP_FOLDER", f"/{'x' * (length - 1)}")
+    monkeypatch.setattr(os, "access", lambda folder, _: folder == "/var/tmp")
+    assert parallel.shared_memory() == ({} if length <= 200 else {"temp_folder": "/var/tmp"})
+
+
 def test_without_any_folder_that_can_be_spelt_arrays_are_not_shared(monkeypatch):
     monkeypatch.setenv("JOBLIB_TEMP_FOLDER", "/Ø")
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert parallel.shared_memory()["max_nbytes"] is None
+    assert parallel.shared_memory() == {"temp_folder": os.sep, "max_nbytes": None}
     runs = train_all([SMALL], *data(), seeds=[1], jobs=2)
     assert_equal_runs(runs["small"][0], train(SMALL, *data(), 1))
 
