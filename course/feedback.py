@@ -146,7 +146,8 @@ def said(row: Row, why: str) -> str:
 
 def problem(row: Row, why: str) -> Iterator[str]:
     """Write why a row has no points, the call, and where to look."""
-    yield f"<li>{said(row, why)}<br>Hint: {escape(row.hint)}."
+    hint = re.sub("`(.+?)`", r"<code>\1</code>", escape(row.hint))
+    yield f"<li>{said(row, why)}<br>Hint: {hint}."
     yield f"<br>Call: <code>{escape(row.expression)}</code>"
     for name, expression in row.given.items():
         yield f"<br>Here <code>{name}</code> is the right <code>{escape(expression)}</code>."

@@ -323,6 +323,11 @@ def test_feedback_names_row_reason_call_and_hint(zips, tmp_path):
     assert text.count(hint) == 1
 
 
+def test_names_in_hints_are_code(zips, tmp_path):
+    text = feedback(tmp_path, *zips("anna.zip"), failed={"2c when to stop": "is not finite"})
+    assert "Hint: true once the last <code>patience</code> validations have all failed" in text
+
+
 def test_feedback_tells_causes_from_what_follows(zips, tmp_path):
     names = ["2b errors of every layer", "2b gradients of both layers", "2c gradient descent"]
     text = feedback(tmp_path, *zips("anna.zip"), failed=dict.fromkeys(names, "is not finite"))
