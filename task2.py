@@ -25,7 +25,7 @@ from utils import EXACT_BELOW, batch_loader, in_digits, settled, small_matrices,
 VALIDATIONS_PER_EPOCH = 5
 PATIENCE = 50  # validations without improvement before training stops
 FEW = 1_000  # examples, whose activations in ten layers take a few megabytes
-RESERVE = 4  # sums are looked at in one batch from one validation to the next
+RESERVE = 4  # times that sums may grow between two of the batches in which they are looked at
 
 Update = Callable[[Weights, Weights, list[Array], float], tuple[Weights, Weights]]
 
@@ -111,15 +111,33 @@ def should_stop(val_losses: Sequence[float], patience: int = PATIENCE) -> bool:
     return len(val_losses) - 1 - int(np.argmin(val_losses)) >= patience
 
 
+def gradients_on_grid(
+    x: Array, y: Array, ws: Weights, activation: Activation
+) -> tuple[list[Array], list[Array], Weights]:
+    """Return gradients, with all numbers that enter a product on the grid.
+
+    Args:
+        x, y: inputs [N, inputs] on the grid and one-hot labels [N, K].
+        ws, activation: the network.
+    Returns:
+        The gradients, the values of every layer and the rounded weights that they are of.
+    """
+    on_grid = activation._replace(function=lambda z: settled(activation.function, z)[1])
+    rounded = [snap(w) for w in ws]
+    values = forward(x, rounded, on_grid, lambda z: settled(softmax, z)[0])
+    return backward(y, values, rounded, activation, snap), values, rounded
+
+
 def descend(
     batches: Iterable[tuple[Array, Array]], ws: Weights, vs: Weights, experiment: Experiment
 ) -> tuple[Weights, Weights, Array, Array]:
-    """Update the weights once a batch, with all numbers that enter a product on the grid.
+    """Update the weights once a batch.
 
-    The weights themselves keep all their digits, so that no update is too small to add up.
+    Gradients are those on the grid, and so are the inputs. The weights themselves keep all their
+    digits, so that no update is too small to add up.
 
     Args:
-        batches: inputs [N, inputs] on the grid and one-hot labels [N, K] of each, one or more.
+        batches: inputs [N, inputs] and one-hot labels [N, K] of each, one or more.
         ws, vs: weights and velocities, one matrix per layer each.
         experiment: the settings.
     Returns:
@@ -129,18 +147,14 @@ def descend(
         ValueError: there is no batch.
         FloatingPointError: sums are, or are soon, too large to be exact.
     """
-    f = experiment.activation
-    on_grid = f._replace(function=lambda z: settled(f.function, z)[1])
-    seen = []
+    f, seen = experiment.activation, []
     for x, y in batches:
-        rounded = [snap(w) for w in ws]
-        values = forward(x, rounded, on_grid, lambda z: settled(softmax, z)[0])
-        gradients = backward(y, values, rounded, on_grid, snap)
+        gradients, values, rounded = gradients_on_grid(x, y, ws, f)
         ws, vs = experiment.update(ws, vs, gradients, experiment.learning_rate)
         seen.append((y, values[-1]))
     if not seen:
         raise ValueError(f"{experiment.name}: there are no batches, expected one or more")
-    deltas = layer_errors(y, values, rounded, on_grid, snap)
+    deltas = layer_errors(y, values, rounded, f, snap)
     require_exact_sums(factors(values, deltas, rounded), experiment)
     targets, outputs = (np.vstack(arrays) for arrays in zip(*seen, strict=True))
     return ws, vs, targets, outputs
@@ -170,7 +184,7 @@ def require_exact_sums(pairs: Iterable[tuple[Array, Array]], experiment: Experim
         FloatingPointError: the absolute terms of a sum add up to more than a `RESERVE`th of
             what stays exact.
     """
-    largest = max((np.abs(a) @ np.abs(b)).max() for a, b in pairs)
+    largest = np.max([(np.abs(a) @ np.abs(b)).max() for a, b in pairs])  # nan, if one is
     if not largest < EXACT_BELOW / RESERVE:
         raise FloatingPointError(
             f"{experiment.name}: sums reach {largest:,.0f}, expected less than "
@@ -192,12 +206,24 @@ def start(
     return ws, [np.zeros_like(w) for w in ws], order_rng
 
 
-def require_possible(experiment: Experiment, X_train: Array, Y_train: Array, X_val: Array) -> None:
-    """Raise the errors of `train` that can be known before anything is computed."""
+def require_possible(
+    experiment: Experiment, X_train: Array, Y_train: Array, X_val: Array, Y_val: Array
+) -> None:
+    """Raise errors of `train` of which training would only know later, or not at all."""
     if experiment.epochs < 1:
         raise ValueError(f"{experiment.name}: epochs is {experiment.epochs}, expected 1 or more")
-    if not len(X_val) or not np.isfinite(X_val).all():
-        raise ValueError(f"X_val is {X_val}, expected one example or more, of finite numbers")
+    expected = (len(X_val), *X_train.shape[1:]), (len(X_val), *Y_train.shape[1:])
+    if not len(X_val) or (X_val.shape, Y_val.shape) != expected:
+        raise ValueError(
+            f"{experiment.name}: X_val and Y_val have the shapes {X_val.shape} and {Y_val.shape}, "
+            f"expected one example or more, and {expected[0]} and {expected[1]}, since X_train and "
+            f"Y_train have {X_train.shape} and {Y_train.shape}"
+        )
+    if strange := X_val.size - np.count_nonzero(np.isfinite(X_val)):
+        raise ValueError(
+            f"{experiment.name}: {strange} numbers of X_val are not finite, expected none: look "
+            "at how the images are preprocessed"
+        )
     try:
         experiment.activation.function(in_digits(np.array([0.5])))
     except (AttributeError, TypeError) as error:
@@ -216,7 +242,6 @@ def train(
     Y_val: Array,
     seed: int,
     keep_at: Collection[int] = (),
-    on_validation: Callable[..., None] = lambda epoch, **figures: None,
 ) -> Run:
     """Train until the epochs are over or the validation loss has stopped improving.
 
@@ -230,21 +255,20 @@ def train(
         seed: of the initial weights and of the order of the examples.
         keep_at: validations, named by their gradient steps, whose weights are kept if they are
             reached; 0 names the initial weights.
-        on_validation: called after each of them with the epoch, from 1 on, and what was found, as
-            on_validation(epoch, loss=..., accuracy=...).
     Raises:
-        ValueError: no epoch, no validation example, no such validation, an impossible batch size.
+        ValueError: no epoch, no validation example, shapes that do not fit, no such validation,
+            an impossible batch size.
         TypeError: the activation cannot be computed with more digits, see `utils.settled`.
         FloatingPointError: sums are, or are soon, too large to be exact, as when it diverges; or
             the validation loss is no finite number.
     """
-    require_possible(experiment, X_train, Y_train, X_val)
+    require_possible(experiment, X_train, Y_train, X_val, Y_val)
     steps_per_epoch = -(-len(X_train) // experiment.batch_size)
-    stretch = max(1, steps_per_epoch // VALIDATIONS_PER_EPOCH)
+    interval = max(1, steps_per_epoch // VALIDATIONS_PER_EPOCH)
     last = experiment.epochs * steps_per_epoch
-    validations = [*range(stretch, last, stretch), last]
+    validations = [*range(interval, last, interval), last]
     if strange := {step for step in keep_at if step < last} - {0, *validations}:
-        raise ValueError(f"keep_at names step {min(strange)}, expected multiples of {stretch}")
+        raise ValueError(f"keep_at names step {min(strange)}, expected multiples of {interval}")
 
     X_train = snap(X_train)
     farthest = np.maximum(X_train.max(axis=0), -X_train.min(axis=0))[np.newaxis]
@@ -270,8 +294,7 @@ def train(
                 best = ws
             if step in keep_at:
                 kept[step] = ws
-            epoch = -(-step // steps_per_epoch)
-            on_validation(epoch, loss=loss, accuracy=accuracy)
             if should_stop(val_losses):
                 break
-    return Run(experiment, seed, epoch, *np.array(rows).T, best, ws, kept)
+    begun = -(-step // steps_per_epoch)
+    return Run(experiment, seed, begun, *np.array(rows).T, best, ws, kept)

@@ -174,6 +174,7 @@ def forward(
         X: inputs [N, inputs].
         ws: one matrix per layer.
         activation: of the hidden layers.
+        output: of the last one.
     Returns:
         [X, a_1, ..., yhat], with yhat [N, K]; layer l's input is entry l, its output entry l + 1.
     """
@@ -194,7 +195,7 @@ def layer_errors(
     values: list[Array],
     ws: Weights,
     activation: Activation = SIGMOID,
-    rounded: Callable[[Array], Array] = unrounded,
+    rounding: Callable[[Array], Array] = unrounded,
 ) -> list[Array]:
     """Return delta = dC/dz of every layer, where C is the mean cross entropy (Tasks 1a and 1b).
 
@@ -203,6 +204,7 @@ def layer_errors(
         values: what `forward` returned for these weights and this activation.
         ws: one matrix per layer.
         activation: of the hidden layers.
+        rounding: of each error, none by default.
     Returns:
         [delta_1, ..., delta_L], each of the shape of that layer's output.
     Raises:
@@ -211,9 +213,9 @@ def layer_errors(
     *hidden, outputs = values[1:]
     if Y.shape != outputs.shape:
         raise ValueError(f"labels have shape {Y.shape}, expected {outputs.shape}: encode them")
-    deltas = [rounded(rounded(outputs - Y) / len(Y))]
+    deltas = [rounding(rounding(outputs - Y) / len(Y))]
     for a, w in zip(hidden[::-1], ws[:0:-1], strict=True):
-        deltas.append(rounded(activation.slope(a) * (deltas[-1] @ w.T)))
+        deltas.append(rounding(activation.slope(a) * (deltas[-1] @ w.T)))
     return deltas[::-1]
 
 
@@ -222,13 +224,13 @@ def backward(
     values: list[Array],
     ws: Weights,
     activation: Activation = SIGMOID,
-    rounded: Callable[[Array], Array] = unrounded,
+    rounding: Callable[[Array], Array] = unrounded,
 ) -> list[Array]:
     """Return dC/dw of the mean cross entropy C for every w in `ws`, of the same shapes.
 
     Args and errors are those of `layer_errors`.
     """
-    deltas = layer_errors(Y, values, ws, activation, rounded)
+    deltas = layer_errors(Y, values, ws, activation, rounding)
     return [product(x.T, delta) for x, delta in zip(values[:-1], deltas, strict=True)]
 
 

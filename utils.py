@@ -25,9 +25,11 @@ GRID_STEP = 2.0**-GRID_BITS
 GRID_SHIFT = 1.5 * 2.0 ** (52 - GRID_BITS)  # near it, doubles are GRID_STEP apart
 EXACT_BELOW = 2.0 ** (53 - 2 * GRID_BITS)  # whole numbers of GRID_STEP**2 fit into 53 bits
 # over ten times what comes of the 2 units in the last place that NumPy's own tests of accuracy and
-# glibc's manual ("Known Maximum Errors in Math Functions") allow exp and tanh
+# glibc's manual ("Known Maximum Errors in Math Functions") allow exp and tanh, for values up to 1;
+# larger ones may be off by as many times more
 DOUBT = 2.0**-47
-DECIDED = GRID_STEP / 2 - DOUBT  # a value as near to its neighbour on the grid is no tie anywhere
+LARGEST = 2.0**12  # of the values that are decided on
+DECIDED = GRID_STEP / 2 - LARGEST * DOUBT  # none of them that is as near to the grid is a tie
 DIGITS = 40
 
 Array = npt.NDArray[np.float64]
@@ -224,16 +226,18 @@ def in_digits(numbers: Array) -> npt.NDArray[np.object_]:
 def settled(function: Callable[[Array], Array], z: Array) -> tuple[Array, Array]:
     """Return function(z) and `snap` of it, which is the same on every machine, for z [N, units].
 
-    exp and tanh differ between machines in their last bits. Where a value is so near to the middle
-    between two neighbours on the grid that these decide, its row is computed with more digits.
+    exp and tanh differ between machines in their last bits. Where a value, which must be below
+    `LARGEST`, is so near to the middle between two neighbours on the grid that these decide, its
+    row is computed with more digits.
     """
     values = function(z)
     snapped = snap(values)
     distances = values - snapped
     np.abs(distances, out=distances)
-    if distances.item(distances.argmax()) > DECIDED:
+    if distances.item(distances.argmax()) > DECIDED:  # item of argmax is quicker than max
+        doubtful = distances > GRID_STEP / 2 - DOUBT * np.maximum(1, np.abs(values))
         with localcontext(prec=DIGITS):
-            for row in np.flatnonzero((distances > DECIDED).any(axis=1)):
+            for row in np.flatnonzero(doubtful.any(axis=1)):
                 values[row] = function(in_digits(z[row]))
         snapped = snap(values)
     return values, snapped

@@ -31,8 +31,7 @@ def parser() -> argparse.ArgumentParser:
     option("--grades", type=Path, metavar="FILE", help="of one zip: write the sheet as JSON")
     option("--seed", type=int, help="of the hidden inputs; default: what DIR had before, or any")
     option("--rerun", choices=folder.RERUN, help="whose reports are executed; default: all")
-    option("--no-notebook", dest="rerun", action="store_const", const="none", help="--rerun none")
-    option("--jobs", type=int, default=-1, help="zips at once; default: -1, one a core")
+    option("--jobs", type=int, help="zips at once; default: -1, one a core")
     option("--roster", type=Path, metavar="FILE.csv", help=", ".join(gradebook.ROSTER))
     option("--manual", type=Path, metavar="FILE.csv", help="points by people, as in the template")
     option("--deadline", metavar="TIME", help="as 2026-03-06T23:59, to report hours late")
@@ -73,8 +72,11 @@ def show_one(args: argparse.Namespace, others: Sequence[str]) -> int:
     """
     if args.path.is_dir():
         raise ValueError(f"{args.path} is a folder, expected --out=DIR with it, for the grades")
-    if args.roster or args.manual or args.deadline:
-        raise ValueError("--roster, --manual and --deadline are for a class: give --out=DIR, too")
+    if args.roster or args.manual or args.deadline or args.jobs or args.rerun == "sample":
+        raise ValueError(
+            "--roster, --manual, --deadline, --jobs and --rerun=sample are for a class: give "
+            "--out=DIR, too"
+        )
     options = list(others)
     options += [f"--grades={args.grades.absolute()}"] if args.grades else []
     options += [] if args.seed is None else [f"--seed={args.seed}"]
@@ -108,7 +110,7 @@ def grade_class(args: argparse.Namespace, others: Sequence[str]) -> int:
     )
     if whole:
         announce(args.path, paths, options)
-    outcomes = folder.grade_all(paths, out, options, args.jobs)
+    outcomes = folder.grade_all(paths, out, options, args.jobs or -1)
     failed = {outcome.path: outcome.why for outcome in outcomes if outcome.why}
     if whole:
         entries = gradebook.entries(students, out, failed, given, deadline)

@@ -26,11 +26,6 @@ class Result(NamedTuple):
     why: str | None
 
 
-def key(row: Row) -> str:
-    """Return what names a row."""
-    return f"{row.task} {row.name}"
-
-
 def references(root: Path, seed: int) -> dict[str, Any]:
     """Return what the solution's functions give for each row: what to send, what to expect.
 
@@ -38,15 +33,15 @@ def references(root: Path, seed: int) -> dict[str, Any]:
         RuntimeError: the solution has no value for a row.
     """
     givens = [
-        Request(f"{key(row)}/{name}", expression, encoded(row, seed))
+        Request(f"{row.key}/{name}", expression, encoded(row, seed))
         for row in ROWS
         for name, expression in row.given.items()
     ]
     given = ask_all(root, givens, boxed=False)
-    sent = {key(row): {n: value_of(given, f"{key(row)}/{n}") for n in row.given} for row in ROWS}
+    sent = {row.key: {n: value_of(given, f"{row.key}/{n}") for n in row.given} for row in ROWS}
     values = ask_all(root, requests(seed, sent), boxed=False)
     return {
-        key(row): {"given": sent[key(row)], "expected": reference(row, value_of(values, key(row)))}
+        row.key: {"given": sent[row.key], "expected": reference(row, value_of(values, row.key))}
         for row in ROWS
     }
 
@@ -71,9 +66,9 @@ def requests(seed: int, given: dict[str, dict[str, Any]]) -> list[Request]:
     """Return a request for each row; `given` are the inputs that the solution made."""
     return [
         Request(
-            key(row),
+            row.key,
             row.expression,
-            encoded(row, seed) | given[key(row)],
+            encoded(row, seed) | given[row.key],
             row.function,
             frozenset(row.functions),
         )
@@ -100,7 +95,7 @@ def grade(
     """
     given = {name: entry["given"] for name, entry in expected.items()}
     answers = ask_all(folder, requests(seed, given), boxed=boxed, patience=patience)
-    return [Result(row, judged(row, answers[key(row)], expected[key(row)])) for row in ROWS]
+    return [Result(row, judged(row, answers[row.key], expected[row.key])) for row in ROWS]
 
 
 def judged(row: Row, answer: Answer, expected: dict[str, Any]) -> str | None:

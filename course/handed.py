@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import nbformat
 
+from course.box import MB
 from course.worker import TASK_FILES
 
-MB = 2**20
 CODE = tuple(f"{name}.py" for name in TASK_FILES)
 MAX_ZIP, MAX_ENTRIES, MAX_CODE, MAX_NOTEBOOK = 100 * MB, 5000, MB, 30 * MB
 MAX_PARTS = 500_000  # of a notebook's JSON, each of which takes much more memory than file

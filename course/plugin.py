@@ -23,7 +23,7 @@ from PIL import Image
 from course import box
 from course.grading import IS_SOLUTION, PUBLIC_SEED, grade, public, references
 from course.rubric import ROWS, Row
-from course.sheet import Cell, plain, row_key, section_tasks, sheet, sheet_lines
+from course.sheet import Cell, plain, section_tasks, sheet, sheet_lines
 
 ROOT = Path(__file__).resolve().parent.parent
 ANSI = re.compile(r"\x1b\[[\d;]*m")
@@ -133,7 +133,7 @@ class Rubric(pytest.File):
     def collect(self) -> Iterator[pytest.Item | pytest.Collector]:
         """Collect a test for each row, and the notebook."""
         for row in ROWS:
-            yield RowItem.from_parent(self, name=row_key(row), row=row)
+            yield RowItem.from_parent(self, name=row.key, row=row)
         graded = self.config.stash.get(GRADED, None)
         if graded and graded.notebook and self.config.option.nbval:
             yield HandInNotebook.from_parent(self, path=graded.notebook)
@@ -148,7 +148,7 @@ class Rubric(pytest.File):
                 pytest.exit(f"it could not be graded: {plain(str(error))}")
         else:
             results = grade(ROOT, PUBLIC_SEED, public(), boxed=False)
-        self.failed = {row_key(row): why for row, why in results if why is not None}
+        self.failed = {row.key: why for row, why in results if why is not None}
 
 
 class RowItem(pytest.Item):
@@ -157,17 +157,17 @@ class RowItem(pytest.Item):
     def __init__(self, row: Row, **options: Any) -> None:
         super().__init__(**options)
         self.row = row
-        self.user_properties.append(("row", row_key(row)))
+        self.user_properties.append(("row", row.key))
 
     def runtest(self) -> None:
         """Fail with what is wrong and the hint."""
-        why = self.parent.failed.get(row_key(self.row))
+        why = self.parent.failed.get(self.row.key)
         if why is not None:
             pytest.fail(f"{plain(why)} ({self.row.hint})", pytrace=False)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Name the test."""
-        return self.path, None, f"{row_key(self.row)} ({self.row.points:g})"
+        return self.path, None, f"{self.row.key} ({self.row.points:g})"
 
 
 class HandInNotebook(IPyNbFile):
@@ -267,9 +267,9 @@ def pytest_terminal_summary(
         return
     cells = [cell_of(report) for report in final(reports, "cell").values()]
     failed = {
-        row_key(row): reason_of_row(rows.get(row_key(row)))
+        row.key: reason_of_row(rows.get(row.key))
         for row in ROWS
-        if row_key(row) not in rows or not rows[row_key(row)].passed
+        if row.key not in rows or not rows[row.key].passed
     }
     graded = config.stash.get(GRADED, None)
     ran = cells or (graded and config.option.nbval)

@@ -34,7 +34,7 @@ GIVEN = {  # what the starter defines and rows use
 PROSE = {"1a": 4, "4a": 2, "4b": 2, "4d": 2, "4e": 3, "4f": 2}  # points that a person gives
 REPORT = 10  # points beside the assignment's 100 for a report that reproduces
 
-RTOL, ATOL = 1e-6, 2e-6  # the second leaves room for numbers on a grid, or not
+RTOL, ATOL = 1e-6, 2e-6  # the second is what rounding to the solution's grid may cost
 
 # an activation that no task asks for, and what makes training the same in whatever order: every
 # example is the same one
@@ -72,6 +72,11 @@ class Row(NamedTuple):
     given: Mapping[str, str] = MappingProxyType({})  # inputs that the solution makes
     judge: str = "equal"  # a function of judge.py
     atol: float = ATOL
+
+    @property
+    def key(self) -> str:
+        """Return what names the row."""
+        return f"{self.task} {self.name}"
 
     @property
     def functions(self) -> set[str]:
@@ -342,5 +347,5 @@ INPUTS: dict[str, Callable[[np.random.Generator], Any]] = {
 def draw(row: Row, seed: int) -> dict[str, Any]:
     """Draw a row's inputs, other ones for each row and each seed."""
     words = set(re.findall(r"\w+", " ".join([row.expression, *row.given.values()])))
-    rng = np.random.default_rng([seed, zlib.crc32(f"{row.task} {row.name}".encode())])
+    rng = np.random.default_rng([seed, zlib.crc32(row.key.encode())])
     return {name: make(rng) for name, make in INPUTS.items() if name in words - row.given.keys()}

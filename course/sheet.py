@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import shorten
 from typing import Any, NamedTuple
 
-from course.rubric import PROSE, REPORT, ROWS, TASKS, Row
+from course.rubric import PROSE, REPORT, ROWS, TASKS
 
 LABEL = re.compile(r"(?<![\w.])([1-4]) ?([a-f])(?![\w])", re.IGNORECASE)
 HIDDEN = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?|\d{5,}", re.IGNORECASE)
@@ -17,11 +17,6 @@ class Cell(NamedTuple):
     name: str
     tasks: Sequence[str]
     why: str | None
-
-
-def row_key(row: Row) -> str:
-    """Return what names a row."""
-    return f"{row.task} {row.name}"
 
 
 def plain(text: str, width: int = 150) -> str:
@@ -75,13 +70,13 @@ def whole(points: float) -> float:
 def task_entry(task: str, failed: dict[str, str]) -> dict[str, Any]:
     """Return a task's line of the sheet."""
     rows = [row for row in ROWS if row.task == task]
-    passed = [row for row in rows if row_key(row) not in failed]
+    passed = [row for row in rows if row.key not in failed]
     return {
         "points": whole(sum(row.points for row in passed)),
         "of": whole(sum(row.points for row in rows)),
         "human": PROSE.get(task, 0),
         "passed": len(passed),
-        "failed": {row.name: failed[row_key(row)] for row in rows if row_key(row) in failed},
+        "failed": {row.name: failed[row.key] for row in rows if row.key in failed},
     }
 
 

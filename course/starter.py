@@ -25,13 +25,20 @@ COPIED = (
     "tests/__init__.py",
     ".gitignore",
     "LICENSE",
-    "jupyter_nbconvert_config.py",
     "report/*",
     "course/*",
 )
 STAFF = "starter __main__ handed folder gradebook feedback hints paper"
-AUTHORS = {"course/student.md", *(f"course/{name}.py" for name in STAFF.split())}
-OWN_ARGUMENTS = {"output", "rounded"}  # by which the solution rounds; each has a line of its own
+AUTHORS = {
+    *("course/student.md", "report/rounding.py"),
+    *(f"course/{name}.py" for name in STAFF.split()),
+}
+# by which the solution rounds, and is quick
+OWN_ARGUMENTS = {"output", "rounding"}  # each has a line of its own
+OWN_NAMES = {"SMALL", "FEW", "RESERVE", "EXACT_BELOW", "in_digits", "settled", "snap"}
+OWN_WORDS = rf"\b(?:grid|digits|exact|{'|'.join(OWN_ARGUMENTS)}):?\b"
+ENTRY = r"\n {8}\S.*(?:\n {12}.*)*"  # of a docstring's list
+PARAGRAPH = r"\n\n {4}(?!Args|Returns|Raises)\S.*(?:\n {4}\S.*)*(?=\n\n|\n {4}\"\"\")"
 NOTEBOOK = "assignment2.ipynb"
 HEADING = re.compile(r"#+ +Task \d")
 
@@ -61,20 +68,42 @@ def blank(source: str, gone: Collection[str] = ()) -> str:
     lines = io.StringIO(source).readlines()
     for node in reversed(ast.parse(source).body):
         place = slice(first_line(node) - 1, node.end_lineno)
-        if isinstance(node, ast.ImportFrom) and node.module in TASK_FILES:
-            names = [alias.name for alias in node.names if alias.name not in gone]
-            lines[place] = [import_line(node.module, names)]
+        if isinstance(node, ast.ImportFrom):
+            names = [alias.name for alias in node.names if alias.name not in OWN_NAMES]
+            if node.module in TASK_FILES:
+                names = [name for name in names if name not in gone]
+            elif node.module != "utils":  # what only the bodies used goes with them
+                left = "".join(lines[node.end_lineno :])
+                names = [name for name in names if re.search(rf"\b{name}\b", left)]
+            lines[place] = [import_line(node.module, names)] if names else []
         elif isinstance(node, ast.FunctionDef) and node.name in gone:
             lines[place] = []
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in OWN_NAMES:
+            above = place.start
+            while lines[above - 1].startswith("#"):
+                above -= 1
+            lines[above : place.stop] = []
         elif isinstance(node, ast.FunctionDef):
             for argument in node.args.args:
                 if argument.arg in OWN_ARGUMENTS:
                     lines[argument.lineno - 1] = ""
             documented = ast.get_docstring(node) is not None
-            above = node.body[0].end_lineno if documented else first_line(node.body[0]) - 1
+            top = first_line(node.body[0]) - 1
+            above = node.body[0].end_lineno if documented else top
             todo = f'    raise NotImplementedError("{node.name}")\n'
-            lines[above : node.end_lineno] = [todo]
+            text = without_own_words("".join(lines[top:above]))
+            lines[top : node.end_lineno] = [text, todo]
     return re.sub(r"\n{4,}", "\n\n\n", "".join(lines))
+
+
+def without_own_words(docstring: str) -> str:
+    """Return a docstring without paragraphs and entries that speak of the solution's rounding."""
+    text = re.sub(
+        f"{ENTRY}|{PARAGRAPH}",
+        lambda part: "" if re.search(OWN_WORDS, part[0]) else part[0],
+        docstring,
+    )
+    return re.sub(r'\n {4}(?:Args|Raises):(?=\n {4}(?:Returns|Raises|"""))', "", text)
 
 
 def import_line(module: str, names: list[str]) -> str:
@@ -89,9 +118,10 @@ def own_functions(root: Path) -> set[str]:
     """Return the functions of the task files that neither the assignment nor `report/` asks for."""
     trees = [ast.parse(read(root / f"{name}.py")[0]) for name in TASK_FILES]
     defined = {n.name for tree in trees for n in tree.body if isinstance(n, ast.FunctionDef)}
+    given = (p for p in root.glob("report/*.py") if p.relative_to(root).as_posix() not in AUTHORS)
     used = {
         alias.name
-        for path in root.glob("report/*.py")
+        for path in given
         for node in ast.walk(ast.parse(read(path)[0]))
         if isinstance(node, ast.ImportFrom) and node.module in TASK_FILES
         for alias in node.names
@@ -146,6 +176,8 @@ def starter_files(root: Path) -> dict[str, bytes]:
     Args:
         root: where the solution is.
     """
+    if unknown := [pattern for pattern in COPIED if not [*root.glob(pattern)]]:
+        raise ValueError(f"there is no {unknown[0]} in {root}, expected all of the solution")
     files = {
         path.relative_to(root).as_posix(): path.read_bytes()
         for pattern in (*COPIED, *comparison(root))

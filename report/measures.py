@@ -12,7 +12,7 @@ from report import remembered
 from task2 import Experiment, Run, evaluate, predict
 from task2a import Activation, Array, Weights, backward, count_parameters, forward
 from task4 import loss_along, saturation
-from utils import small_matrices, snap
+from utils import small_matrices
 
 Measures = dict[str, dict[str, npt.NDArray]]  # values [seeds] by experiment and measure
 
@@ -56,7 +56,9 @@ def steps_until(run: Run, loss: float) -> float:
     return reached[0] if reached.size else np.inf
 
 
-def evaluated(X: Array, Y: Array, ws: Weights, activation: Activation) -> tuple[float, float]:
+def evaluate_network(
+    X: Array, Y: Array, ws: Weights, activation: Activation
+) -> tuple[float, float]:
     """Return loss and accuracy of a network for inputs [N, inputs] and one-hot labels [N, K]."""
     return evaluate(Y, predict(X, ws, activation))
 
@@ -70,8 +72,8 @@ def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[
         X_val: inputs on which to look at its hidden units.
     """
     f, best = run.experiment.activation, run.best
-    train_loss, train_accuracy = evaluated(X_train, Y_train, run.best_weights, f)
-    end_loss, end_accuracy = evaluated(X_train, Y_train, run.last_weights, f)
+    train_loss, train_accuracy = evaluate_network(X_train, Y_train, run.best_weights, f)
+    end_loss, end_accuracy = evaluate_network(X_train, Y_train, run.last_weights, f)
     saturated = saturation(X_val, run.last_weights, f)
     return {
         "parameters": count_parameters(run.best_weights),
@@ -94,7 +96,7 @@ def measures_of(run: Run, X_train: Array, Y_train: Array, X_val: Array) -> dict[
 
 def accuracy_of(run: Run, X: Array, Y: Array) -> dict[str, float]:
     """Return the accuracy of a run at its best weights."""
-    return {"accuracy": evaluated(X, Y, run.best_weights, run.experiment.activation)[1]}
+    return {"accuracy": evaluate_network(X, Y, run.best_weights, run.experiment.activation)[1]}
 
 
 def of_every_run(
@@ -133,20 +135,6 @@ def accuracies(runs: Mapping[str, Sequence[Run]], X: Array, Y: Array) -> dict[st
 def by_measure(of_runs: Sequence[Mapping[str, float]]) -> dict[str, npt.NDArray]:
     """Return what was measured of the runs of one experiment as arrays [runs] by measure."""
     return {name: np.array([of_one[name] for of_one in of_runs]) for name in of_runs[0]}
-
-
-def rounding_share(X: Array, Y: Array, ws: Weights, activation: Activation) -> Array:
-    """Return how far the grid of a training moves gradients, as a share of their size, [layers].
-
-    Args:
-        X, Y, ws, activation: as for `forward` and `backward`.
-    """
-    on_grid = activation._replace(function=lambda z: snap(activation.function(z)))
-    rounded = [snap(w) for w in ws]
-    exact = backward(Y, forward(X, ws, activation), ws, activation)
-    found = backward(Y, forward(snap(X), rounded, on_grid), rounded, on_grid, snap)
-    norm = np.linalg.norm
-    return np.array([norm(a - b) / norm(b) for a, b in zip(found, exact, strict=True)])
 
 
 def layer_statistics(run: Run, statistic: Callable[..., Array], *data: Array) -> dict[str, Array]:

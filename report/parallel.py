@@ -117,12 +117,12 @@ def train_all(
     Args:
         experiments: of different names.
         data, keep_at: as for `train`, shared by all of them.
-        seeds: one for each run of an experiment; without any there are none.
+        seeds: one for each run of an experiment.
         jobs: processes, as joblib counts them: -1 is one a core; 1 trains in this process.
     Returns:
         The runs of each experiment's name, in the order of the seeds; they do not depend on `jobs`.
     Raises:
-        ValueError: two experiments have one name.
+        ValueError: two experiments have one name, or there is no seed.
         FloatingPointError: one of them diverged.
     """
     runs: dict[str, list[Run]] = {experiment.name: [] for experiment in experiments}
@@ -131,6 +131,8 @@ def train_all(
             f"experiments are {[e.name for e in experiments]}, expected a different name for each"
         )
     seeds = list(seeds)  # to go through once for each experiment
+    if not seeds:
+        raise ValueError("seeds are [], expected one or more, one for each run")
     largest_first = sorted(experiments, key=lambda e: -sum(e.neurons_per_layer))  # fills the end
     asked = [(experiment, seed) for experiment in largest_first for seed in seeds]
     places = remembered.places(asked, data, keep_at)

@@ -45,12 +45,12 @@ def unpack(folder, files=None):
 def lost(folder, *, boxed=False, patience=PATIENCE):
     """Return why, for each row without points."""
     results = grade(folder, SEED, expected(), boxed=boxed, patience=patience)
-    return {f"{row.task} {row.name}": why for row, why in results if why is not None}
+    return {row.key: why for row, why in results if why is not None}
 
 
 def points(folder):
     without = lost(folder, boxed=True, patience=SHORT)
-    return sum(row.points for row in ROWS if f"{row.task} {row.name}" not in without)
+    return sum(row.points for row in ROWS if row.key not in without)
 
 
 def zipped(files):

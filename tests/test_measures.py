@@ -19,7 +19,7 @@ from report.measures import (
     by_measure,
     confusion,
     crossed,
-    evaluated,
+    evaluate_network,
     in_words,
     labels,
     layer_statistics,
@@ -27,7 +27,6 @@ from report.measures import (
     measures_of,
     most_confident_mistakes,
     of_crossed,
-    rounding_share,
     scan,
     separation,
     steps_until,
@@ -204,14 +203,14 @@ def test_a_network_without_hidden_layers_is_measured_too():
 def test_a_network_is_evaluated_with_its_activation_on_all_examples():
     ws = weights(np.random.default_rng(0), (3, 2))
     for f in (SIGMOID, IMPROVED_SIGMOID, RELU):
-        assert evaluated(X, Y, ws, f) == evaluate(Y, forward(X, ws, f)[-1])
+        assert evaluate_network(X, Y, ws, f) == evaluate(Y, forward(X, ws, f)[-1])
 
 
 @pytest.mark.parametrize("row", [0, 4_999, 9_999, 10_000, 19_999])
 def test_every_one_of_20000_examples_is_evaluated(row):
     X, Y = np.zeros((20_000, 1)), np.tile([1.0, 0], (20_000, 1))
     X[row] = 1  # the only mistake
-    loss, accuracy = evaluated(X, Y, [np.array([[0.0, 50]])], SIGMOID)
+    loss, accuracy = evaluate_network(X, Y, [np.array([[0.0, 50]])], SIGMOID)
     assert accuracy == 19_999 / 20_000
     assert loss == pytest.approx((50 + 19_999 * math.log(2)) / 20_000)
 
@@ -255,39 +254,6 @@ def test_measures_are_gathered_by_their_names_and_not_by_their_places():
         "loss": [1, 4, 5],
         "steps": [2, 3, 6],
     }
-
-
-@pytest.fixture
-def few():
-    rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(8, 5)), np.eye(3)[rng.integers(0, 3, 8)]
-    return X, Y, [rng.normal(size=shape) for shape in [(5, 4), (4, 4), (4, 3)]]
-
-
-def test_the_grid_moves_gradients_by_little(few):
-    shares = rounding_share(*few, SIGMOID)
-    assert shares.shape == (3,)
-    assert (shares > 1e-8).all()
-    assert (shares < 1e-3).all()
-
-
-def test_errors_below_the_grid_are_a_gradient_that_is_lost(few):
-    X, Y, ws = few
-    small = [ws[0], ws[1], ws[2] * 2.0**-24]
-    first, second, last = rounding_share(X, Y, small, SIGMOID)
-    assert (first, second) == (1, 1)
-    assert last < 0.1
-
-
-@pytest.mark.parametrize("part", ["inputs", "weights", "activations", "errors"])
-def test_the_share_is_of_all_that_is_rounded(few, part, monkeypatch):
-    X, Y, ws = few
-    before = rounding_share(X, Y, ws, SIGMOID)
-    seen = iter(["weights"] * 3 + ["inputs"] + ["activations"] * 2 + ["errors"] * 4)
-    snap = measures.snap
-    monkeypatch.setattr(measures, "snap", lambda v: v if next(seen) == part else snap(v))
-    assert (rounding_share(X, Y, ws, SIGMOID) != before).any()
-    assert not list(seen)
 
 
 @pytest.mark.parametrize("activation", [SIGMOID, RELU], ids=lambda f: f.name)
@@ -349,7 +315,9 @@ def test_a_scan_is_the_share_of_the_loss_that_is_left_after_a_step_of_each_size(
         ws = networks[n]
         gradients = backward(Y, forward(X, ws, activation), ws, activation)
         stepped = [w - size * g for w, g in zip(ws, gradients, strict=True)]
-        after, before = (evaluated(X, Y, network, activation)[0] for network in (stepped, ws))
+        after, before = (
+            evaluate_network(X, Y, network, activation)[0] for network in (stepped, ws)
+        )
         assert found[size][n] == pytest.approx(after / before, rel=1e-12)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from course.rubric import PROSE, REPORT, ROWS, TASKS
-from course.sheet import Cell, plain, row_key, section_tasks, sheet, sheet_lines
+from course.sheet import Cell, plain, section_tasks, sheet, sheet_lines
 
 FULL = sum(row.points for row in ROWS)
 CODED = [task for task in TASKS if any(row.task == task for row in ROWS)]
@@ -14,7 +14,7 @@ ALL = [Cell(f"Cell {n}", [task], None) for n, task in enumerate(CODED)]
 
 def failing(*tasks):
     """Return why rows fail, for all rows of these tasks."""
-    return {row_key(row): "no" for row in ROWS if row.task in tasks}
+    return {row.key: "no" for row in ROWS if row.task in tasks}
 
 
 def test_sheet_of_all_that_is_right():

@@ -1,4 +1,5 @@
 import math
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -454,21 +455,6 @@ def test_a_run_tells_the_epochs_that_it_took(examples, epochs):
     assert train(experiment, X[:examples], Y[:examples], X_val, Y_val, seed=0).epochs == epochs
 
 
-def test_every_validation_is_announced():
-    announced = []
-    experiment, _ = watched()
-    run = train(
-        experiment,
-        *identity(50),
-        *identity(50, seed=1),
-        seed=0,
-        on_validation=lambda epoch, **measures: announced.append((epoch, measures)),
-    )
-    assert [epoch for epoch, _ in announced] == [1] * 5 + [2] * 5 + [3] * 5
-    assert [m["loss"] for _, m in announced] == run.val_loss.tolist()
-    assert [m["accuracy"] for _, m in announced] == run.val_accuracy.tolist()
-
-
 def test_training_and_validation_use_one_blas_thread(monkeypatch, blas_threads):
     threads = []
 
@@ -791,18 +777,33 @@ def test_training_names_an_impossible_number_of_epochs(epochs):
         train(SMALL._replace(epochs=epochs), *overfitting(), seed=0)
 
 
-def test_training_names_missing_validation_examples():
-    X, Y, X_val, Y_val = overfitting()
-    with pytest.raises(ValueError, match=r"X_val is .*expected one example or more"):
-        train(SMALL, X, Y, X_val[:0], Y_val[:0], seed=0)
+@pytest.mark.parametrize(
+    ("cut", "said"),
+    [
+        (lambda X, Y: (X[:0], Y[:0]), "(0, 4) and (0, 3), expected one example or more, and (0, "),
+        (lambda X, Y: (X[:, 1:], Y), "(7, 3) and (7, 3), expected one example or more, and (7, 4)"),
+        (lambda X, Y: (X, Y[1:]), "(7, 4) and (6, 3), expected one example or more, and (7, 4) an"),
+        (lambda X, Y: (X, Y[:, :1]), "(7, 4) and (7, 1), expected one example or more, and (7, 4)"),
+        (lambda X, Y: (X, Y.argmax(1)), "(7, 4) and (7,), expected one example or more, and (7, "),
+    ],
+)
+def test_training_names_shapes_of_validation_examples_before_the_first_step(cut, said, monkeypatch):
+    monkeypatch.setattr(task2, "descend", None)
+    X, Y = np.ones((40, 4)), np.eye(3)[np.arange(40) % 3]
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        train(SMALL, X, Y, *cut(X[:7], Y[:7]), seed=0)
+    assert str(error.value).startswith("small: X_val and Y_val have the shapes ")
+    assert str(error.value).endswith(", since X_train and Y_train have (40, 4) and (40, 3)")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_training_names_validation_examples_that_are_not_finite(value):
-    X, Y, X_val, Y_val = overfitting()
-    X_val[-1, -1] = value
-    with pytest.raises(ValueError, match=rf"(?s)X_val is .*{value}.*of finite numbers"):
-        train(SMALL, X, Y, X_val, Y_val, seed=0)
+def test_training_counts_validation_inputs_that_are_not_finite(value, monkeypatch):
+    monkeypatch.setattr(task2, "descend", None)
+    X, Y = np.ones((4000, 785)), np.eye(10)[np.arange(4000) % 10]
+    X_val = X.copy()
+    X_val[[5, 700, 700], [0, 7, -1]] = value
+    with pytest.raises(ValueError, match=r"^small: 3 numbers of X_val are not finite, expected no"):
+        train(SMALL, X, Y, X_val, Y, seed=0)
 
 
 def test_training_names_missing_labels():
@@ -813,8 +814,10 @@ def test_training_names_missing_labels():
 
 def test_training_names_labels_that_are_not_one_hot():
     X, Y, X_val, Y_val = overfitting()
-    with pytest.raises(ValueError, match=r"shape \(4, 1\), expected \(4, 3\): encode"):
+    with pytest.raises(ValueError, match=r"X_train and Y_train have \(40, 6\) and \(40, 1\)$"):
         train(SMALL, X, Y[:, :1], X_val, Y_val, seed=0)
+    with pytest.raises(ValueError, match=r"shape \(4, 1\), expected \(4, 3\): encode"):
+        train(SMALL, X, Y[:, :1], X_val, Y_val[:, :1], seed=0)
 
 
 # ---- descending

@@ -812,7 +812,7 @@ def test_layer_errors_are_rounded_wherever_they_enter_a_product(tiny, assert_clo
 def test_errors_of_the_outputs_are_rounded_before_they_are_divided_too():
     outputs = np.array([[0.3, 0.7], [0.7, 0.3]])
     (found,) = layer_errors(
-        np.eye(2)[::-1], [None, outputs], [None], rounded=lambda v: np.round(4 * v) / 4
+        np.eye(2)[::-1], [None, outputs], [None], rounding=lambda v: np.round(4 * v) / 4
     )
     assert found.tolist() == [[0, 0], [0, 0]]  # 0.25 / 2 is a tie, 0.3 / 2 would be rounded up
 
