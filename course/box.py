@@ -110,8 +110,8 @@ def boxed(
     """Return what runs a command in the box: another one, and file descriptors to pass to it.
 
     Args:
-        command: what to run, in `INSIDE`, where the folder's files are.
-        folder: what to show; a single process sees it as it is, several can write to a copy.
+        command: what to run; the folder's files are in `INSIDE`.
+        folder: what to show; several processes work in a copy of it, a single one in /tmp.
         limits: for all that runs.
         binds: further options of bubblewrap.
     """
@@ -138,7 +138,8 @@ def boxed(
     for python in map(str, python_folders()):
         option += ["--ro-bind", python, python]
     place = INSIDE if limits.alone else "/starter"
-    option += ["--ro-bind", str(folder), place, *binds, "--chdir", INSIDE]
+    option += ["--ro-bind", str(folder), place, *binds]
+    option += ["--chdir", "/tmp" if limits.alone else INSIDE]
     option += ["--remount-ro", "/dev", "--remount-ro", "/"]
     memory = limits.memory if limits.alone else limits.memory // 2
     limit = [f"--as={memory}", f"--fsize={limits.files}", f"--cpu={limits.seconds:.0f}"]

@@ -1,5 +1,6 @@
 """Read what was handed in, and nothing else: four task files and one notebook from a zip."""
 
+import re
 import stat
 import zipfile
 from collections import Counter
@@ -40,22 +41,34 @@ def read_zip(path: Path) -> HandIn:
 
 
 def read_entries(file: zipfile.ZipFile) -> HandIn:
-    """Return the files that count, of the uppermost folder that has any."""
+    """Return the files that count: of the uppermost folder that has all task files, or any.
+
+    The notebook is the one beside them or, if there is none, the only one elsewhere.
+    """
     if len(entries := file.infolist()) > MAX_ENTRIES:
         return HandIn({}, None, [f"holds {len(entries)} files, expected {MAX_ENTRIES} at most"])
     ours = {entry: place for entry in entries if (place := our_place(entry.filename))}
-    folders = sorted({place.parent for place in ours.values()}, key=lambda p: (len(p.parts), p))
+    names: dict[PurePosixPath, set[str]] = {}  # of task files by folder
+    for place in ours.values():
+        names.setdefault(place.parent, set()).update({place.name} & set(CODE))
+    complete = [folder for folder, files in names.items() if len(files) == len(CODE)]
+    some = complete or [folder for folder, files in names.items() if files] or [*names]
+    folders = sorted(some, key=lambda folder: (len(folder.parts), folder))
     notes = []
     if len(folders) > 1:
         depths = Counter(len(folder.parts) for folder in folders)
         if depths[len(folders[0].parts)] > 1:
             return HandIn({}, None, [f"has task files in {len(folders)} folders, expected one"])
-        notes.append(f"of {len(folders)} folders with such files, only the uppermost counts")
+    if len(names) > 1:
+        only = "the top" if folders[0] == PurePosixPath() else repr(str(folders[0]))[:40]
+        notes.append(f"of {len(names)} folders with such files, only {only} counts")
     chosen = {entry: place for entry, place in ours.items() if place.parent == folders[0]}
-    notebooks = [entry for entry, place in chosen.items() if place.suffix == ".ipynb"]
-    unread = set(
-        notebooks if len(notebooks) > 1 else []
-    )  # which could be as many as fill the memory
+    all_notebooks = {e: place for e, place in ours.items() if place.suffix == ".ipynb"}
+    if len(all_notebooks) == 1:  # wherever it is
+        chosen |= all_notebooks
+    notebooks = [entry for entry in chosen if entry in all_notebooks]
+    # several are not read, which could be as many as fill the memory
+    unread = set(notebooks) if len(notebooks) > 1 else set()
     contents: dict[str, bytes] = {}
     for entry, place in chosen.items():
         if entry not in unread:
@@ -80,7 +93,7 @@ def our_place(name: str) -> PurePosixPath | None:
     """Return where a task file or a notebook lies in the zip, None for all other files."""
     place = PurePosixPath(name.replace("\\", "/"))
     hidden = any(part.startswith((".", "__MACOSX")) for part in place.parts)
-    if hidden or place.is_absolute() or ":" in name or name.endswith("/"):
+    if hidden or place.is_absolute() or re.match("[A-Za-z]:", name) or name.endswith("/"):
         return None
     return place if place.name in CODE or place.suffix == ".ipynb" else None
 

@@ -10,6 +10,7 @@ import numpy as np
 from course.rubric import RTOL, Row
 
 SIGMAS = 5  # that the mean and the deviation of drawn weights may be off by
+SIGMAS_OF_FORM = 7  # that their kurtosis may be, which is far from normally distributed
 
 
 def read(value: Any) -> Any:
@@ -129,4 +130,8 @@ def misshapen(values: Any, deviation: float, kurtosis: float) -> str | None:
     if abs(values.std() / deviation - 1) > SIGMAS * np.sqrt((kurtosis - 1) / 4 / size):
         return "has another standard deviation than expected"
     fourth = np.mean((values / values.std()) ** 4)
-    return None if abs(fourth - kurtosis) < SIGMAS * np.sqrt(24 / size) else "is of another form"
+    return (
+        None
+        if abs(fourth - kurtosis) < SIGMAS_OF_FORM * np.sqrt(24 / size)
+        else "is of another form"
+    )

@@ -171,7 +171,8 @@ ROWS = [
         "(lambda run: [run.steps, run.val_loss, *run.best_weights, *run.last_weights])(train("
         f"TASK_2C._replace(learning_rate=0.5, {OPTIONS}(3, 3)), {SAME}, np.tile(x, (4, 1)), "
         "np.vstack([np.tile(y, (3, 1)), np.roll(y, 1)]), seed))",
-        "five validations an epoch, the best one's weights, an end after 50 without improvement",
+        "the steps and losses of five validations an epoch, up to 50 without improvement; then the "
+        "best one's weights, which no later update may change in place, and the last ones",
         "train", TRAIN, atol=1e-3),
 
     Row("2d", 4, "parameters", "[count_parameters(ws) for ws in networks]",
@@ -294,12 +295,13 @@ def one_hot(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.eye(3)[rng.permutation(np.arange(count) % 3)]
 
 
-def histories(rng: np.random.Generator) -> list[np.ndarray]:
+def histories(rng: np.random.Generator) -> list[list[float]]:
     """Draw losses that have got worse some times, and improved again, and got worse again."""
 
-    def losses(worse: int, again: int) -> np.ndarray:
+    def losses(worse: int, again: int) -> list[float]:
         better = -np.sort(-rng.random(3))
-        return np.concatenate([better + 1, 2 + rng.random(worse), better, 2 + rng.random(again)])
+        parts = better + 1, 2 + rng.random(worse), better, 2 + rng.random(again)
+        return np.concatenate(parts).tolist()
 
     return [losses(*rng.integers(1, 8, 2)) for _ in range(24)]
 

@@ -20,13 +20,15 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import extract_tb
 from types import CodeType, ModuleType
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 TASK_FILES = ("task2a", "task2", "task3", "task4")
-MAX_NUMBERS = 100_000  # of an answer
+FILES = {f"{name}.py" for name in TASK_FILES}
+MAX_NUMBERS, MAX_ITEMS = 100_000, 10_000  # of an array and a list in an answer
 ANNOTATIONS = __future__.annotations.compiler_flag  # a name missing in one is no reason to fail
 OUTERMOST = re.compile(r"(?!(?:else|elif|except|finally)\b)[^\s#)\]}]")
 MAX_LINES = 200  # without indentation, of one statement
@@ -39,8 +41,7 @@ class Broken:
     def __init__(self, why: str) -> None:
         self._why = why
 
-    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
-        """Say why."""
+    def _say(self, *args: object, **kwargs: object) -> NoReturn:
         raise NameError(self._why)
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -50,14 +51,22 @@ class Broken:
         raise NameError(self._why)
 
 
+for use in """call add radd sub rsub mul rmul matmul rmatmul truediv rtruediv floordiv rfloordiv mod
+    pow rpow neg abs lt le gt ge bool int float index array len iter getitem setitem contains
+    enter exit""".split():
+    setattr(Broken, f"__{use}__", Broken._say)
+
+
 def describe(error: BaseException) -> str:
-    """Return an error in one line, in the words of its author."""
+    """Return an error in one line, in the words of its author, and where a task file raised it."""
     if isinstance(error, NotImplementedError):
         return f"{error} is not written yet"
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} (line {error.lineno})"
     text = str(error) if isinstance(error, NameError) else f"{type(error).__name__}: {error}"
-    return text[:300]
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename in FILES]
+    where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return text[:300] + where
 
 
 def decoded(content: bytes) -> str:
@@ -76,7 +85,7 @@ def decoded(content: bytes) -> str:
     return io.IncrementalNewlineDecoder(None, translate=True).decode(text, final=True)
 
 
-def statements(source: str) -> Iterator[tuple[int, str, CodeType | SyntaxError]]:
+def statements(source: str, file: str) -> Iterator[tuple[int, str, CodeType | SyntaxError]]:
     """Split a file into its outermost statements, of which any may be no Python.
 
     Returns:
@@ -89,21 +98,21 @@ def statements(source: str) -> Iterator[tuple[int, str, CodeType | SyntaxError]]
     while first < len(starts):
         for last in range(first, min(first + MAX_LINES, len(starts))):
             text = "".join(lines[starts[first] : ends[last]])
-            code = compiled(text, starts[first])
+            code = compiled(text, file, starts[first])
             if isinstance(code, CodeType):  # else a longer one may be: decorated, or a long text
                 break
         else:
             last = first
             text = "".join(lines[starts[first] : ends[first]])
-            code = compiled(text, starts[first])
+            code = compiled(text, file, starts[first])
         yield starts[first] + 1, text, code
         first = last + 1
 
 
-def compiled(text: str, line: int) -> CodeType | SyntaxError:
-    """Compile a statement that stands below so many lines."""
+def compiled(text: str, file: str, line: int) -> CodeType | SyntaxError:
+    """Compile a statement that stands in a file below so many lines."""
     try:
-        return compile("\n" * line + text, "<task file>", "exec", ANNOTATIONS, dont_inherit=True)
+        return compile("\n" * line + text, file, "exec", ANNOTATIONS, dont_inherit=True)
     except SyntaxError as error:
         return error
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
@@ -130,6 +139,7 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def __init__(self, folder: Path, skip: dict[str, str], answers: BinaryIO) -> None:
         self.folder, self.skip, self.answers = folder, skip, answers
+        self.guarded = False  # a statement is executed that says itself what to do if one fails
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
         """Find a task file."""
@@ -145,16 +155,19 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         source, why_not = self.source(file)
 
         def missing(name: str) -> Broken:
-            if name.startswith("__"):
+            if name.startswith("__") or self.guarded:
                 raise AttributeError(name)
             return Broken(f"{name} is missing: {why_not or f'{file} does not define it'}")
 
         module.__getattr__ = missing
-        for line, text, code in statements(source):
+        around = self.guarded
+        for line, text, code in statements(source, file):
+            self.guarded = text.startswith("try")
             why = self.told_to_skip(file, line) or self.execute(code, module)
             if why:
                 for name in defined_names(text):
                     vars(module)[name] = Broken(f"{name} is missing: {file}: {why}")
+        self.guarded = around
 
     def source(self, file: str) -> tuple[str, str]:
         """Return the text of a file, or why it cannot be read."""
@@ -196,6 +209,8 @@ def encode(value: Any) -> Any:
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind == "O" and value.shape:
+            return [encode(item) for item in value[:MAX_ITEMS]]
         if value.dtype.kind not in "buif":
             raise TypeError(f"returned an array of {value.dtype}, expected numbers")
         if value.size > MAX_NUMBERS:
@@ -204,7 +219,7 @@ def encode(value: Any) -> Any:
         return {"shape": array.shape, "numbers": array.ravel().tolist(), "type": array.dtype.name}
     if isinstance(value, str | bytes | dict) or not hasattr(value, "__iter__"):
         raise TypeError(f"returned {type(value).__name__}, expected numbers")
-    return [encode(item) for item in itertools.islice(value, 10_000)]
+    return [encode(item) for item in itertools.islice(value, MAX_ITEMS)]
 
 
 def decode(value: Any) -> Any:

@@ -67,7 +67,49 @@ def test_what_computers_add_is_no_file_of_ours(read, extra):
 def test_a_folder_of_old_files_below_is_left_out(read):
     handed = read(CODE | {"a.ipynb": NOTEBOOK, "old/task2a.py": "raise", "old/b.ipynb": "x"})
     assert handed.code["task2a.py"] == b"# task2a\n"
-    assert any("only the uppermost counts" in note for note in handed.notes)
+    assert "of 2 folders with such files, only the top counts" in handed.notes
+
+
+def in_folder(folder, files):
+    return {folder + name: text for name, text in files.items()}
+
+
+LAYOUTS = {
+    "code and report apart": in_folder("x/code/", CODE) | {"x/report/a.ipynb": NOTEBOOK},
+    "code below the report": in_folder("x/src/", CODE) | {"x/a.ipynb": NOTEBOOK},
+    "report below the code": in_folder("x/", CODE) | {"x/notebooks/a.ipynb": NOTEBOOK},
+    "another course above": in_folder("x/assignment2/", CODE | {"a.ipynb": NOTEBOOK})
+    | {"x/assignment1.ipynb": "no notebook"},
+    "another exercise beside": in_folder("assignment2/", CODE | {"a.ipynb": NOTEBOOK})
+    | {"assignment1/task2.py": "raise", "assignment1/b.ipynb": "no notebook"},
+    "a colon": in_folder("TDT4265: assignment 2/", CODE | {"a.ipynb": NOTEBOOK}),
+}
+
+
+@pytest.mark.parametrize("files", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_folder_with_all_task_files_counts(read, files):
+    handed = read(files)
+    assert {name: content.decode() for name, content in handed.code.items()} == CODE
+    assert [cell.source for cell in handed.notebook.cells] == ["# A", "1"]
+
+
+def test_of_incomplete_folders_the_uppermost_counts(read):
+    some = {name: CODE[name] for name in ("task2a.py", "task2.py", "task3.py")}
+    handed = read(in_folder("a/", {"task3.py": CODE["task3.py"]}) | in_folder("a/b/", some))
+    assert handed.code.keys() == {"task3.py"}
+    assert "of 2 folders with such files, only 'a' counts" in handed.notes
+
+
+def test_two_complete_folders_side_by_side_are_refused(read):
+    handed = read(in_folder("a/", CODE) | in_folder("b/", CODE) | {"a.ipynb": NOTEBOOK})
+    assert handed.code == {}
+    assert handed.notes == ["has task files in 2 folders, expected one"]
+
+
+def test_of_two_notebooks_elsewhere_none_is_taken(read):
+    handed = read(in_folder("x/", CODE) | {"y/a.ipynb": NOTEBOOK, "z/a.ipynb": NOTEBOOK})
+    assert handed.notebook is None
+    assert "holds 0 notebooks, expected one" in handed.notes
 
 
 def test_two_folders_side_by_side_are_refused(read):

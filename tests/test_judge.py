@@ -229,22 +229,21 @@ def test_the_deviation_of_a_uniform_distribution_is_known_better():
         assert "deviation" in misshapen(factor * flat, 3**-0.5, 9 / 5)
 
 
-@pytest.mark.parametrize(("nonzero", "fits"), [(686, 1), (684, 0), (958, 1), (962, 0)])
-def test_the_kurtosis_is_right_within_five_of_its_errors(nonzero, fits):
+@pytest.mark.parametrize(("nonzero", "fits"), [(650, 1), (648, 0), (1038, 1), (1046, 0)])
+def test_the_kurtosis_is_right_within_seven_of_its_errors(nonzero, fits):
     said = misshapen(three_points(nonzero), 1, 3)
     assert said == (None if fits else "is of another form")
 
 
 @pytest.mark.parametrize(
-    ("values", "fits"),
+    "values",
     [
-        ([1.5, -0.5] * 50, True),  # of 100 with deviation 1 the mean may be 0.5
-        ([1.5, -1.5] * 25, True),  # of 50 it may be 1.5
-        ([2, -2, *[0] * 6] * 75, False),  # of 600 the kurtosis must be above 2 and below 4
+        [1.5, -0.5] * 50,  # of 100 with deviation 1 the mean may be 0.5
+        [1.5, -1.5] * 25,  # of 50 the deviation may be 1.5
     ],
 )
-def test_the_mean_and_the_deviation_may_be_off_by_five_errors_but_not_the_form(values, fits):
-    assert (misshapen(np.array(values, float), 1.0, 3) is None) == fits
+def test_the_mean_and_the_deviation_may_be_off_by_just_five_errors(values):
+    assert misshapen(np.array(values, float), 1.0, 3) is None
 
 
 def normal(seed, shape=SHAPE):
@@ -304,7 +303,7 @@ def test_uniform_weights_end_at_1_and_normal_ones_do_not():
 @pytest.mark.parametrize(
     ("kind", "nonzero", "fits"),
     [
-        *(("uniform", 2400, 0), ("uniform", 1066, 0), ("uniform", 1174, 1), ("uniform", 1500, 1)),
+        *(("uniform", 2400, 0), ("uniform", 1022, 0), ("uniform", 1066, 1), ("uniform", 1500, 1)),
         *(("normal", 2400, 0), ("normal", 800, 1)),
     ],
 )
