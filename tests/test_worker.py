@@ -1,0 +1,140 @@
+"""Task files are executed as far as they can be, and say where and why they cannot."""
+
+import numpy as np
+import pytest
+
+from course.asking import Request, ask_all
+from course.worker import Broken, encode
+from tests.course_files import ROOT, lost, needs_box, unpack
+
+SOLVED = dict.fromkeys(["task2a.py", "task2.py", "task3.py", "task4.py"])
+
+
+def answers(tmp_path, expression, *, boxed=False, **files):
+    """Return the answer to an expression, by a starter with these task files."""
+    folder = unpack(tmp_path, {f"{name}.py": text for name, text in files.items()})
+    return ask_all(folder, [Request("a", expression, {})], boxed=boxed)["a"]
+
+
+USES = [
+    *("relu + 1", "1 + relu", "relu - 1", "2 * relu", "np.ones(2) * relu", "relu @ np.eye(2)"),
+    *(
+        "relu / 2",
+        "1 / relu",
+        "relu // 2",
+        "relu % 2",
+        "relu ** 2",
+        "2 ** relu",
+        "-relu",
+        "abs(relu)",
+    ),
+    *("relu < 1", "1 < relu", "relu >= 1", "relu[0]", "1 in relu", "[*relu]", "len(relu)"),
+    *("bool(relu)", "relu and 1", "not relu", "int(relu)", "float(relu)", "range(relu)"),
+    *(
+        "np.asarray(relu)",
+        "np.array([relu, 1.0]).sum()",
+        "relu(1)",
+        "relu.shape",
+        "sum(relu)",
+        "abs(relu)",
+    ),
+]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_what_could_not_be_defined_says_why_whenever_it_is_used(use):
+    relu = Broken("relu is missing: task4.py: line 3 takes too long")
+    with pytest.raises(NameError, match=r"^relu is missing: task4\.py: line 3 takes too long$"):
+        eval(use, {"relu": relu, "np": np})
+
+
+def test_a_name_that_failed_says_why_in_whatever_uses_it(tmp_path):
+    task4 = (
+        "data = open('nothing')\nwidth = data.shape[1] + 1\n\n\ndef relu(z):\n    return z * width"
+    )
+    answer = answers(tmp_path, "relu(2)", task4=task4)
+    assert answer.error == (
+        "width is missing: task4.py: data is missing: task4.py: FileNotFoundError: [Errno 2] "
+        "No such file or directory: 'nothing' (task4.py, line 1) (task4.py, line 2) "
+        "(task4.py, line 6)"
+    )
+
+
+def test_errors_name_the_last_line_of_a_task_file(tmp_path):
+    task3 = "import numpy as np\n\n\ndef fan_in_normal(a, b):\n    return np.ones(2) @ np.ones(3)\n"
+    task4 = "from task3 import fan_in_normal\n\n\ndef relu(z):\n    return fan_in_normal(z, 1)\n"
+    answer = answers(tmp_path, "relu(2)", task3=task3, task4=task4)
+    assert answer.error.startswith("ValueError: matmul: ")
+    assert answer.error.endswith(" (task3.py, line 5)")
+    assert answers(tmp_path, "relu(2) + [1][2]", task4="def relu(z): return z").error == (
+        "IndexError: list index out of range"
+    )
+
+
+FALLBACKS = {
+    "import": "try:\n    from task2a import quick\nexcept ImportError:\n    quick = abs\n",
+    "in any case": "try:\n    from task2a import quick\nexcept Exception:\n    quick = abs\n",
+    "attribute": "import task2a\ntry:\n    quick = task2a.quick\nexcept Exception:\n    quick = abs",
+}
+
+
+@pytest.mark.parametrize("fallback", FALLBACKS.values(), ids=FALLBACKS)
+def test_what_is_tried_may_be_missing(tmp_path, fallback):
+    text = f"{fallback}\n\ndef relu(z):\n    return quick(z)\n"
+    assert answers(tmp_path, "relu(-2)", task4=text).value == 2
+
+
+def test_a_name_that_is_missing_costs_itself_only(tmp_path):
+    task4 = "from task2a import SIGMOID, quick\n\n\ndef relu(z):\n    return SIGMOID.name, z\n"
+    folder = unpack(tmp_path, {"task4.py": f"{task4}\n\ndef relu_slope(a):\n    return quick(a)\n"})
+    asked = [Request("a", "len(relu(2))", {}), Request("b", "relu_slope(2)", {})]
+    found = ask_all(folder, asked, boxed=False)
+    assert found["a"].value == 2
+    assert found["b"].error == ("quick is missing: task2a.py does not define it (task4.py, line 9)")
+
+
+def test_what_a_tried_statement_imports_is_not_tried_itself(tmp_path):
+    task3 = "from task2a import SIGMOID, quick\n\n\ndef fan_in_normal(a, b):\n    return 3\n"
+    task4 = "try:\n    import task3\nexcept ImportError:\n    task3 = None\n\n\n"
+    answer = answers(
+        tmp_path,
+        "relu(1)",
+        task3=task3,
+        task4=f"{task4}def relu(z): return task3.fan_in_normal(1, 2)",
+    )
+    assert answer.value == 3
+
+
+def test_layers_may_come_as_an_array_of_objects():
+    layers = np.empty(2, object)
+    layers[:] = [np.ones((2, 3)), np.zeros((3, 1))]
+    assert encode(layers) == [encode(layer) for layer in layers]
+    with pytest.raises(TypeError, match="array of object, expected numbers"):
+        encode(np.array(None, object))
+    with pytest.raises(TypeError, match="returned str, expected numbers"):
+        encode(np.array(["a", 1], object))
+
+
+STOPS = [
+    "    if not val_losses:\n        return False\n"
+    "    return len(val_losses) - 1 - val_losses.index(min(val_losses)) >= patience\n",
+    "    before, last = val_losses[:-patience], val_losses[-patience:]\n"
+    "    return before != [] and len(last) == patience and min(before + last) in before\n",
+    "    return len(val_losses) - 1 - int(np.argmin(val_losses)) >= patience\n",
+]
+
+
+@pytest.mark.parametrize("body", STOPS)
+def test_losses_come_as_a_list(tmp_path, body):
+    solution = (ROOT / "task2.py").read_text("utf-8")
+    was = "    return len(val_losses) - 1 - int(np.argmin(val_losses)) >= patience\n"
+    assert was in solution
+    folder = unpack(tmp_path, SOLVED | {"task2.py": solution.replace(was, body)})
+    assert lost(folder) == {}
+
+
+@needs_box
+def test_files_can_be_written_beside_which_rows_are_evaluated(tmp_path):
+    task4 = "import numpy as np\n\n\ndef relu(z):\n    np.save('best.npy', z)\n"
+    task4 += "    return np.load('best.npy') + 1\n"
+    assert answers(tmp_path, "relu(2)", boxed=True, task4=task4).value["numbers"] == [3]
