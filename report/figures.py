@@ -137,25 +137,27 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
     require_few(chosen)
     texts = labels([of_one[0].experiment for of_one in chosen.values()])
     with style.context(STYLE):
-        if len(chosen) == 1:
-            figure, axes = new_figure(7, 2.4, columns=2)
-            for ax, measure in zip(axes[0], ("loss", "error"), strict=True):
-                for of_one in chosen.values():
-                    plot_band(ax, of_one, f"train_{measure}", 0, "training")
-                    plot_band(ax, of_one, f"val_{measure}", 1, "validation")
-        else:
+        if len(chosen) > 1:
             figure, axes = new_figure(7, 3.7, rows=2, columns=2, sharex=True)
             for row, measure in zip(axes, ("loss", "error"), strict=True):
                 for ax, split in zip(row, ("train", "val"), strict=True):
                     for place, (name, of_one) in enumerate(chosen.items()):
                         plot_band(ax, of_one, f"{split}_{measure}", place, texts[name])
-            for ax, title in zip(axes[0], ("training", "validation"), strict=True):
+            highest, lowest = axes
+            for ax, title in zip(highest, ("training", "validation"), strict=True):
                 ax.set_title(title)
-        for ax in axes.flat:
+            (loss, _), (error, _) = axes
+        else:
+            figure, (lowest,) = new_figure(7, 2.4, columns=2)
+            ((_, of_one),) = chosen.items()
+            for ax, measure in zip(lowest, ("loss", "error"), strict=True):
+                plot_band(ax, of_one, f"train_{measure}", 0, "training")
+                plot_band(ax, of_one, f"val_{measure}", 1, "validation")
+            loss, error = lowest
+        for ax in figure.axes:
             set_plain_log(ax)
-        for ax in axes[-1]:
+        for ax in lowest:
             set_steps(ax)
-        loss, error = (axes[0, 0], axes[-1, 0]) if len(axes) > 1 else axes[0]
         loss.set_ylabel(LOSS)
         error.set_ylabel("error rate")
         legend_below(figure, loss, 2)
@@ -167,14 +169,14 @@ def plot_activations(activations: Sequence[Activation]) -> Figure:
     require_few([f.name for f in activations])
     z = np.linspace(-4, 4, 161)
     with style.context(STYLE):
-        figure, axes = new_figure(7, 2.4, columns=2)
+        figure, ((left, right),) = new_figure(7, 2.4, columns=2)
         for (color, dash), f in zip(LINES, activations, strict=False):
             a = f.function(z)
-            axes[0, 0].plot(z, np.round(a, 6), c=color, ls=dash, label=f.name)
-            axes[0, 1].plot(z, np.round(f.slope(a), 6), c=color, ls=dash)
-        axes[0, 0].set(xlabel="weighted sum z", ylabel="activation f(z)")
-        axes[0, 1].set(xlabel="weighted sum z", ylabel="slope f'(z)")
-        legend_below(figure, axes[0, 0], len(activations))
+            left.plot(z, np.round(a, 6), c=color, ls=dash, label=f.name)
+            right.plot(z, np.round(f.slope(a), 6), c=color, ls=dash)
+        left.set(xlabel="weighted sum z", ylabel="activation f(z)")
+        right.set(xlabel="weighted sum z", ylabel="slope f'(z)")
+        legend_below(figure, left, len(activations))
     return figure
 
 
@@ -225,8 +227,8 @@ def plot_against(
         ylabel: what the values are.
     """
     with style.context(STYLE):
-        figure, axes = new_figure(7, 2.3, columns=len(panels), sharey=True)
-        for ax, (title, lines) in zip(axes[0], panels.items(), strict=True):
+        figure, (row,) = new_figure(7, 2.3, columns=len(panels), sharey=True)
+        for ax, (title, lines) in zip(row, panels.items(), strict=True):
             require_few(lines)
             for (color, dash), mark, (name, points) in zip(
                 LINES, MARKS, lines.items(), strict=False
@@ -244,9 +246,10 @@ def plot_against(
             ax.xaxis.set_major_locator(FixedLocator(ticks))
             ax.xaxis.set_minor_locator(NullLocator())
             ax.xaxis.set_major_formatter("{x:g}")
-        set_plain_log(axes[0, 0])
-        axes[0, 0].set_ylabel(ylabel)
-        legend_below(figure, axes[0, 0], 4)
+        first, *_ = row
+        set_plain_log(first)
+        first.set_ylabel(ylabel)
+        legend_below(figure, first, 4)
     return figure
 
 
@@ -258,8 +261,7 @@ def plot_network(sizes: Sequence[str], symbols: Sequence[str]) -> Figure:
         symbols: TeX of what a unit of each layer holds.
     """
     with style.context([*STYLE, {"axes.grid": False}]):
-        figure, axes = new_figure(5, 2.1)
-        ax = axes[0, 0]
+        figure, ((ax,),) = new_figure(5, 2.1)
         ax.set_axis_off()
         units = [np.linspace(-1, 1, n) for n in (5, 4, 3)]
         for column, (left, right) in enumerate(pairwise(units)):
@@ -294,8 +296,7 @@ def plot_images(images: npt.NDArray, titles: Sequence[str], columns: int = 8) ->
 def plot_confusion(counts: npt.NDArray[np.int64]) -> Figure:
     """Plot how often class k (row) was wrongly taken for class l (column), [K, K]."""
     with style.context([*STYLE, {"axes.grid": False}]):
-        figure, axes = new_figure(4, 3.1)
-        ax = axes[0, 0]
+        figure, ((ax,),) = new_figure(4, 3.1)
         wrong = counts * (1 - np.eye(len(counts), dtype=int))
         ax.pcolormesh(wrong, cmap="Greys", vmax=2 * wrong.max())
         for (row, column), number in np.ndenumerate(wrong):

@@ -74,7 +74,7 @@ def test_errors_name_the_last_line_of_a_task_file(tmp_path):
 FALLBACKS = {
     "import": "try:\n    from task2a import quick\nexcept ImportError:\n    quick = abs\n",
     "in any case": "try:\n    from task2a import quick\nexcept Exception:\n    quick = abs\n",
-    "attribute": "import task2a\ntry:\n    quick = task2a.quick\nexcept Exception:\n    quick = abs",
+    "use": "import task2a\ntry:\n    quick = task2a.quick\nexcept Exception:\n    quick = abs\n",
 }
 
 
