@@ -42,7 +42,8 @@ os.environ.setdefault("PYPANDOC_PANDOC", str(Path(pypandoc.__file__).with_name("
 NOTEBOOK = Path(__file__).with_name("assignment2.ipynb")
 REPORT = Path(__file__).with_name("report")
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-# variables that set up Python and its tools for other work, but those that say where packages are
+# variables that set up Python and its tools for other work, except for those that say where
+# packages are, which are kept
 FOREIGN = re.compile(r"(?!PYTHON(PATH|HOME|USERBASE|NOUSERSITE)$)I?(PYTHON|JUPYTER|MPL|MATPLOTLIB)")
 ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room for it"),

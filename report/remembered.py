@@ -45,9 +45,9 @@ TASK_FILES = {Path(name).stem for name in IMPORTED}
 KNOWN = TASK_FILES | sys.stdlib_module_names | {"__main__", "numpy", "cloudpickle"}
 
 
-def plain(value: object) -> object:
+def unnamed(value: object) -> object:
     """Return tuples without names, since a class of the notebook is another one each time."""
-    return tuple(map(plain, value)) if isinstance(value, tuple) else value
+    return tuple(map(unnamed, value)) if isinstance(value, tuple) else value
 
 
 def described(*values: object) -> bytes | None:
@@ -89,7 +89,7 @@ def places(
     """Return the file of every training; None for one that is neither looked up nor stored.
 
     The name of a file tells all that can change a result: the files with the code, the versions of
-    Python and NumPy, the data, the seed, and the settings but for their name.
+    Python and NumPy, the kind of processor, the data, the seed, and all settings but the name.
 
     Args:
         trainings: experiment and seed of each.
@@ -100,7 +100,7 @@ def places(
     if shared is None:
         return [None] * len(trainings)
     folder = trainings_folder()
-    return [named(folder, shared, described(plain(e[1:]), seed)) for e, seed in trainings]
+    return [named(folder, shared, described(unnamed(e[1:]), seed)) for e, seed in trainings]
 
 
 def places_of_measures(
@@ -122,7 +122,7 @@ def places_of_measures(
     folder = trainings_folder().with_name("measures")
     contents = ({name: a.copy() for name, a in arrays_of(run).items()} for run in runs)
     return [
-        named(folder, shared, described(plain(run.experiment[1:]), joblib.hash(content)))
+        named(folder, shared, described(unnamed(run.experiment[1:]), joblib.hash(content)))
         for run, content in zip(runs, contents, strict=True)
     ]
 

@@ -217,7 +217,7 @@ HIDDEN = {
 READ = [
     r"With $i<j$ and $0 < x$, $\frac{2}{3}$, $\begin{aligned} a &= 1; \\ 0 & x \end{aligned}$.",
     r"$[0,1]$, $[-1,1]$, $[64,10]$, $w_{1,2}$, $20{,}000$, $i<j \le n$, $0<x < 1$, 2 * 3.",
-    r"IEEE 754, SHA-256, $\frac{e^{2}}{2} + \tfrac{1}{2}$, $x \in (0,1)$, $f(1,2)$, $10^{-12}$",
+    r"IEEE 754, SHA-256, $\frac{e^{2}}{2} + \tfrac{1}{2}$, $f(1,2)$, $10^{-12}$",
     r"$\begin{aligned} x &= 0 & 1 &= y \\ a &= 1, & 2 &= b \end{aligned}$, [code](task2a.py)",
     r"R&D; $\frac{1}{2} x$ and $\mathcal{N}(0,1)$, a < b, i > j, [64, 10].",
     "Mu\u0308ller, Łukasiewicz, Søren: the answer\n\n1. one\n\n    continued",

@@ -29,4 +29,5 @@ def test_ci_finds_the_test_command():
 def test_named_files_exist():
     names = re.findall(r"`([\w./]+\.(?:py|ipynb|txt)|\w+/)`", README)
     assert len(names) > 8
+    names += re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert [name for name in names if not (ROOT / name).exists()] == []

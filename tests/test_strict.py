@@ -1,5 +1,6 @@
 """Tamper with copies of a small notebook: each must be refused, and the honest ones pass."""
 
+import ast
 import copy
 import json
 import sys
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from tests.prose import NUMBER, STATED, as_read
 from tests.strict import (
     ATTRIBUTES,
     BUILTINS,
@@ -16,6 +18,7 @@ from tests.strict import (
     file_problems,
     metadata_problems,
     names_for,
+    parsed,
     prose_problems,
     task_names,
 )
@@ -300,6 +303,22 @@ def test_honest_notebook_is_accepted(project):
 def test_stored_notebook_is_accepted():
     notebook = json.loads((ROOT / "assignment2.ipynb").read_text(encoding="utf-8"))
     assert file_problems(notebook, ROOT) == []
+
+
+def numbers_of(cell):
+    """Return the numbers that are typed in a cell."""
+    text = "".join(cell["source"])
+    if cell["cell_type"] == "markdown":
+        return set(NUMBER.findall(as_read(text)))
+    constants = [n.value for n in ast.walk(parsed(text)) if isinstance(n, ast.Constant)]
+    comments = [line.partition("#")[2] for line in text.splitlines()]
+    typed = [*comments, *map(str, constants), *(f"{n:,}" for n in constants if type(n) is int)]
+    return {n.removesuffix(".0") for text in typed for n in NUMBER.findall(as_read(text))}
+
+
+def test_no_number_may_be_typed_that_is_not():
+    notebook = json.loads((ROOT / "assignment2.ipynb").read_text(encoding="utf-8"))
+    assert not STATED - set().union(*map(numbers_of, notebook["cells"]))
 
 
 def test_message_names_the_cell(project):
