@@ -51,6 +51,7 @@ FAR = [9, 5, 2, 8]
         ([9, 2, 6, 6.125, 4, 9], 2),  # close to the one before, which is not the best
         ([9, 2, 4, 4, 9, 8.875], 2),
         ([3, 2, 1, 1], 0),
+        ([4], np.inf),  # none is before it
     ],
 )
 def test_the_closest_call_is_to_the_best_loss_before(val_loss, least):
