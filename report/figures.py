@@ -117,7 +117,7 @@ def plot_band(ax: Axes, runs: Sequence[Run], measure: str, place: int, label: st
     (color, dash), mark = LINES[place], MARKS[place]
     length = min(len(run.steps) for run in runs)
     values = np.array([curve(run, measure)[:length] for run in runs])
-    steps = runs[0].steps[:length]
+    steps = min((run.steps for run in runs), key=len)
     ax.plot(steps, values.mean(axis=0), color=color, linestyle=dash, label=label)
     ax.fill_between(steps, values.min(axis=0), values.max(axis=0), color=color, alpha=0.2, lw=0)
     if measure == "val_loss":
@@ -202,11 +202,12 @@ def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure
                     layers = np.arange(1, len(values) + 1)
                     look = {"marker": marks[moment], "ms": 3.5, "c": str(shades[moment])}
                     ax.plot(layers, np.round(values, 12), label=moment, **look)
+            first, *_ = line
             if statistic.startswith("share"):
-                line[0].set_ylim(-0.03, 1.03)
+                first.set_ylim(-0.03, 1.03)
             else:
-                line[0].set_yscale("log")
-            line[0].set_ylabel(statistic)
+                first.set_yscale("log")
+            first.set_ylabel(statistic)
         for ax, name in zip(axes[0], networks, strict=True):
             ax.set_title(name)
         for ax in axes[-1]:

@@ -37,7 +37,7 @@ RUNS = {
     ],
     **{e.name: [run(e, 20 + 5 * n, 3 + n)] for n, e in enumerate(OTHERS)},
 }
-MOMENTS = {f"{n} steps": 10.0 ** -RNG.uniform(1, 9, 11) for n in range(4)}
+MOMENTS = {f"{n} steps": 10.0 ** -RNG.uniform(1, 9, 11) for n in range(6)}
 LAYERS = {
     "spread": {"a": MOMENTS, "b": {"0 steps": np.array([0.1, 0.2])}},
     "share": {"a": {"0 steps": np.array([0.1, 0.5, 0.2])}, "b": {"1 steps": np.array([0.9, 1])}},
@@ -49,7 +49,12 @@ AGAINST = {
 IMAGES = RNG.normal(size=(11, 784))
 IMAGES[:3] = np.abs(IMAGES[:3])
 COUNTS = RNG.integers(0, 30, (10, 10)) + 900 * np.eye(10, dtype=int)
+BRIEF = {
+    name: [run(TASK_3C._replace(name=name, learning_rate=rate), 9, 0)]
+    for name, rate in {"p": 0.1, "q": 0.2, "r": 0.3}.items()
+}
 FIGURES = {
+    "brief": lambda: figures.plot_runs(BRIEF),
     "runs": lambda: figures.plot_runs(RUNS),
     "one": lambda: figures.plot_runs(RUNS, "b"),
     "chosen": lambda: figures.plot_runs(RUNS, "d", "c", "a"),
