@@ -13,6 +13,7 @@ import time
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -1061,3 +1062,80 @@ def test_notebook_stays_as_it_was():
     before = json.dumps(REPORT)
     handin.export(REPORT, Path("report.ipynb"), {})
     assert json.dumps(REPORT) == before
+
+
+# ---- what Typst refuses
+
+
+class RefusedError(Exception):
+    def __init__(self, diagnostic):
+        super().__init__(diagnostic)
+        self.diagnostic = diagnostic
+
+
+GLYPH = 'error: PDF/UA-1 error: the text "𓀀" could not be displayed with any font\n  <bytes>:2:1\n'
+MISSING = "error: PDF/UA-1 error: missing alt text\n  <bytes>:2:1\nhelp: more\n"
+LINES = ['a //\2{"cell": 3}', "𓀀", 'b //\2{"instead": "c", "what": "d"}', "e"]
+
+
+def typesetting(monkeypatch, *refusals, lines=LINES):
+    """Return the options and lines of each attempt when Typst refuses some in this way."""
+    left, attempts = [*refusals], []
+
+    def compile_or_refuse(content, **options):
+        attempts.append((options, content.decode().split("\n")))
+        if left:
+            raise RefusedError(left.pop(0))
+        return b"%PDF"
+
+    typst = SimpleNamespace(compile=compile_or_refuse, TypstError=RefusedError)
+    monkeypatch.setattr(handin, "typst", typst)
+    assert handin.typeset([*lines], root="/r") == b"%PDF"
+    return attempts
+
+
+UA1 = {"root": "/r", "ignore_system_fonts": True, "pdf_standards": ["ua-1"]}
+
+
+def test_a_pdf_is_for_screen_readers_and_in_the_wheels_fonts(monkeypatch, capsys):
+    assert typesetting(monkeypatch) == [(UA1, LINES)]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_glyph_is_looked_for_in_the_systems_fonts_and_then_the_standard_is_given_up(
+    monkeypatch, capsys
+):
+    attempts = typesetting(monkeypatch, GLYPH, GLYPH)
+    changes = {"ignore_system_fonts": False}, {"ignore_system_fonts": False, "pdf_standards": []}
+    assert attempts == [(UA1, LINES), *((UA1 | change, LINES) for change in changes)]
+    what = 'warning: cell 3: the text "𓀀" could not be displayed with any font'
+    assert capsys.readouterr().err == (
+        f"{what}, this system's fonts are tried\n{what}, so the PDF is not PDF/UA-1\n"
+    )
+
+
+def test_other_demands_of_the_standard_give_it_up_at_once(monkeypatch, capsys):
+    attempts = typesetting(monkeypatch, MISSING)
+    assert attempts == [(UA1, LINES), (UA1 | {"pdf_standards": []}, LINES)]
+    said = "warning: cell 3: missing alt text, so the PDF is not PDF/UA-1\n"
+    assert capsys.readouterr().err == said
+
+
+def test_what_is_wrong_with_no_line_is_of_no_cell(monkeypatch, capsys):
+    typesetting(monkeypatch, "error: PDF/UA-1 error: missing title\n")
+    said = "warning: cell ?: missing title, so the PDF is not PDF/UA-1\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_line_that_is_refused_is_replaced(monkeypatch, capsys):
+    refusal = "error: not to be displayed\n  <bytes>:4:1\nerror: else\n  <bytes>:1:1\n"
+    attempts = typesetting(monkeypatch, refusal)
+    assert attempts == [(UA1, LINES), (UA1, [*LINES[:3], "c"])]
+    assert capsys.readouterr().err == "warning: cell 3: d\n"
+
+
+@pytest.mark.parametrize("where", ["", "  <bytes>:1:1\n"])
+def test_what_cannot_be_replaced_is_an_error(where, monkeypatch):
+    lines = ['{"instead": "c"}', *LINES]
+    with pytest.raises(RefusedError):
+        typesetting(monkeypatch, f"error: unknown\n{where}", lines=lines)
