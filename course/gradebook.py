@@ -135,11 +135,11 @@ def moment(text: str) -> datetime:
 
 def without_roster(paths: Iterable[Path]) -> list[Student]:
     """Return a student for each zip, named after it, so that no two have one name."""
-    names = {path: cell(path.stem) or name_of(path) for path in paths}
-    same = Counter(name.casefold() for name in names.values())
+    names = {path: (cell(path.stem) or name_of(path), name_of(path)) for path in paths}
+    known = Counter(name for two in names.values() for name in {*map(str.casefold, two)})
     return [
-        Student(name if same[name.casefold()] == 1 else name_of(path), path)
-        for path, name in names.items()
+        Student(name if known[name.casefold()] == 1 else made, path)
+        for path, (name, made) in names.items()
     ]
 
 
@@ -151,7 +151,9 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
     Raises:
         ValueError: names every mistake in it.
     """
-    files = {cell(path.name): path for path in paths}
+    files: dict[str, list[Path]] = {}
+    for path in paths:
+        files.setdefault(cell(path.name), []).append(path)
     students: dict[str, Student] = {}
     places: dict[str, str] = {}
     owners: dict[Path | None, Student] = {}
@@ -174,7 +176,11 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
             except ValueError as error:
                 mistakes.append(f"{place}: handed in: {error}")
         own = [row["file"]] if row["file"] else [f"{name}.zip", f"{group}.zip"]
-        path = next((files[cell(file)] for file in own if cell(file) in files), None)
+        found = next((files[cell(file)] for file in own if cell(file) in files), [None])
+        if len(found) > 1:
+            same = " and ".join(ascii(path.name) for path in found)
+            mistakes.append(f"{place}: {same} look the same, expected one: rename the others")
+        path = found[0]
         students[name] = Student(name, path, group, extension or 0, handed_in)
         other = owners.setdefault(path, students[name])
         if path and other.name != name and (not group or other.group != group):

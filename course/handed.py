@@ -1,5 +1,6 @@
 """Read what was handed in, and nothing else: four task files and one notebook from a zip."""
 
+import json
 import re
 import stat
 import zipfile
@@ -15,7 +16,9 @@ from course.worker import TASK_FILES
 
 CODE = tuple(f"{name}.py" for name in TASK_FILES)
 MAX_ZIP, MAX_ENTRIES, MAX_CODE, MAX_NOTEBOOK = 100 * MB, 5000, MB, 30 * MB
+MAX_DIRECTORY = 4 * MB  # of a zip, which zipfile reads as a whole
 MAX_PARTS = 500_000  # of a notebook's JSON, each of which takes much more memory than file
+MAX_MINOR = 5  # of nbformat 4; for later ones nbformat allows whatever there is
 READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -32,8 +35,12 @@ def read_zip(path: Path) -> HandIn:
     try:
         if path.stat().st_size > MAX_ZIP:
             return HandIn({}, None, [f"{path.name} has more than {MAX_ZIP // MB} MB"])
-        with zipfile.ZipFile(path) as file:
-            return read_entries(file)
+        with path.open("rb") as stream:
+            end = zipfile._EndRecData(stream)  # what ZipFile itself goes by
+            if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY:
+                return HandIn({}, None, [f"holds too many files, expected {MAX_ENTRIES} at most"])
+            with zipfile.ZipFile(stream) as file:
+                return read_entries(file)
     except OSError as error:
         return HandIn({}, None, [f"{path.name} cannot be read ({error.strerror})"])
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
@@ -69,14 +76,15 @@ def read_entries(file: zipfile.ZipFile) -> HandIn:
     notebooks = [entry for entry in chosen if entry in all_notebooks]
     # several are not read, which could be as many as fill the memory
     unread = set(notebooks) if len(notebooks) > 1 else set()
+    times = Counter(place.name for place in chosen.values())
+    if twice := [name for name, number in times.items() if number > 1]:
+        return HandIn({}, None, [f"{name} is in it twice, expected once" for name in twice])
     contents: dict[str, bytes] = {}
     for entry, place in chosen.items():
         if entry not in unread:
             content = read_entry(file, entry)
             if isinstance(content, str):
                 notes.append(f"{place.name} {content}")
-            elif place.name in contents:
-                return HandIn({}, None, [f"{place.name} is in it twice, expected once"])
             else:
                 contents[place.name] = content
     notes += left_out([entry.filename for entry in entries if entry not in ours])
@@ -132,10 +140,13 @@ def read_notebook(content: bytes) -> tuple[nbformat.NotebookNode | None, list[st
         return None, [f"its notebook has more than {MAX_PARTS} parts"]
     try:
         notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
+        if notebook.nbformat_minor > MAX_MINOR:
+            raise ValueError(f"nbformat_minor is {notebook.nbformat_minor}")
         for cell in notebook.cells:
             cell.metadata = nbformat.NotebookNode()
         notebook.metadata = nbformat.NotebookNode()
         nbformat.validate(notebook)
+        json.dumps(notebook, ensure_ascii=False).encode()  # half a character cannot be written
     except Exception as error:  # nbformat's have no base class of their own
         return None, [f"its notebook cannot be read ({type(error).__name__}: {error!s:.60})"]
     return notebook, []

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
@@ -14,31 +15,69 @@ NEEDED = {  # by a report
     *("itertools", "json", "math", "numbers", "operator", "pathlib", "pprint", "random"),
     *("statistics", "string", "textwrap", "time", "types", "typing", "warnings"),
 }
-IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import\b|import[ \t]+([\w., \t]+))", re.M)
+# what of a source is no plain code, as far as quotes end; the rest of a command is no code either
+TOKEN = re.compile(
+    r"""
+    (?P<text> \"{3} (?: [^"\\]++ | \\. | "(?!"") )*+ \"{3} | " (?: [^"\\\n]++ | \\. )*+ "?
+            | \'{3} (?: [^'\\]++ | \\. | '(?!'') )*+ \'{3} | ' (?: [^'\\\n]++ | \\. )*+ '? )
+    | (?: ^[ \t]* | =[ \t]* ) (?P<command> (?: ! | %%?(?=[^\W\d]) ) (?: \\\n | [^\n] )*+ )
+    | \#[^\n]*+ | (?: \\. )++
+    """,
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+SPACE = r"[ \t\f]"
+IMPORT = re.compile(
+    rf"(?<![\w.])(?:from\b{SPACE}*([\w.]+){SPACE}+import\b|import{SPACE}+([\w., \t\f]+))"
+)
+# what runs any text as code; in texts only as calls, which formatted ones may hold
+RUNNING = re.compile(r"(?<![\w.])(?:exec|eval|__import__|__builtins__|get_ipython)\b")
+CALLING = re.compile(r"(?<![\w.])(?:exec|eval)(?=\s*\()|__import__|__builtins__")
+COMMANDS = {"%autoreload", "%config", "%matplotlib", "%time", "%timeit", "%%time", "%%timeit"}
+COMMANDS |= {f"%run {name}.py" for name in (*TASK_FILES, "utils")}
+COMMANDS |= {"%load_ext autoreload", "%reload_ext autoreload"}
+# letters that Python reads as others in names
+NAMES = ((n, unicodedata.normalize("NFKC", chr(n))) for n in range(128, 0x1D800))
+ALIKE = {n: name for n, name in NAMES if len(name) == 1 and name.isascii() and name.isidentifier()}
+MAX_CODE = 3_000_000  # letters that are searched
 SHOWN = 8  # imports that are named
 
 
 def imported(source: str) -> Iterator[str]:
-    """Return the packages that a source imports, in its order.
+    """Return the packages that a source imports, in its order, and what else it may run.
 
     It is searched, not parsed: a source may be made to break a parser.
     """
-    for found in IMPORT.finditer(source):
+    commands: dict[str, None] = {}
+
+    def plain_code(found: re.Match) -> str:
+        if found["command"]:
+            words = found["command"][:1000].replace("\\\n", " ").split()
+            name = " ".join(words[:2])
+            if {words[0], name}.isdisjoint(COMMANDS):
+                commands[name] = None
+            return re.sub("[\"'\\\\]", " ", found[0])  # %time may be in front of code
+        return f" {' '.join(CALLING.findall(found['text'] or ''))} "
+
+    if len(source) > MAX_CODE:
+        yield f"more than {MAX_CODE} letters"
+    lines = source[:MAX_CODE].replace("\r\n", "\n").replace("\r", "\n")
+    code = TOKEN.sub(plain_code, lines).translate(ALIKE)
+    for found in IMPORT.finditer(code):
         for name in (found[1] or found[2]).split(","):
             if name.strip():
                 yield name.split()[0].partition(".")[0]
-    if "__import__" in source:
-        yield "__import__"
+    yield from commands
+    yield from dict.fromkeys(RUNNING.findall(code))
 
 
 def unneeded_imports(sources: Mapping[str, str]) -> Iterator[str]:
-    """Say which imports of the sources, by the name of each, no report needs."""
+    """Say which imports and commands of the sources, by the name of each, no report needs."""
     names = {name: files for files, text in sources.items() for name in imported(text)}
     others = sorted(name for name in names.keys() - NEEDED if name)
     if others:
         some = ", ".join(f"{name:.30} ({names[name]})" for name in others[:SHOWN])
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        yield f"imports that a report does not need: {some}{more}"
+        yield f"imports or commands that a report does not need: {some}{more}"
 
 
 def own_cells(notebook: Mapping, starter: Mapping) -> dict[str, list[str]]:

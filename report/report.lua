@@ -147,6 +147,28 @@ local function address(mime, data)
   return ('data:%s;base64,%s'):format(mime, (data:gsub('%s', '')))
 end
 
+-- pandoc passes attributes and the language of code on as Typst, and nobody's text is an output.
+local function harmless(it)
+  if not it.attr then return end
+  local own = it.tag == 'Image' and it.attributes or {}
+  local classes = it.classes:filter(function(class)
+    return class:match '^[%w_+-]+$' and class ~= 'output' and class ~= 'error'
+  end)
+  it.attr = {it.identifier, classes, {width = own.width, height = own.height, style = own.style}}
+  return it
+end
+
+local function harmless_table(t)
+  local parts = pandoc.List{t.head, t.foot}
+  for _, body in ipairs(t.bodies) do parts:extend{{rows = body.head}, {rows = body.body}} end
+  for _, part in ipairs(parts) do
+    for _, row in ipairs(part.rows) do
+      for _, it in ipairs(row.cells) do it.attr = {} end
+    end
+  end
+  return harmless(t)
+end
+
 -- Two walks over all text: the first finds out what stands there, the second makes it Typst.
 local contents = {
   Code = restored_code,
@@ -195,8 +217,13 @@ local corrections = {
   Link = function(link)
     local target = restored(decoded(link.target))
     if #link.content == 0 then return {} end -- nobody sees it
-    if target ~= '' and not target:match '^#' then return link end
+    local scheme = link.target:lower():match '^%a+:'
+    if scheme == 'http:' or scheme == 'https:' or scheme == 'mailto:' then return link end
     local what = ("link to '%s' leads nowhere, its text is shown"):format(target)
+    if target ~= '' and not target:match '^#' then
+      warn(what)
+      return link.content
+    end
     local to = 'let to = it => context link(query(label(%s)).first().location(), it)'
     local opened = mark(what, 'let to = it => it') .. to:format(quoted(target:sub(2))) .. '\nto['
     return pandoc.Inlines{raw('#{' .. opened)} .. link.content .. pandoc.Inlines{raw ']\n};'}
@@ -216,8 +243,7 @@ local corrections = {
 
 -- Return blocks that show a text as Markdown or HTML, or letter by letter.
 local function blocks(text, kind)
-  text = text:gsub('\27%[.-[@-~]', '') -- colours, and what else moves a cursor or ends a line
-    :gsub('[%z\1-\8\11-\31\127]', ''):gsub('\xC2\x85', ''):gsub('\xE2\x80[\xA8\xA9]', '')
+  text = text:gsub('[%z\1-\8\11-\31\127]', ''):gsub('\xC2\x85', ''):gsub('\xE2\x80[\xA8\xA9]', '')
     :gsub('^\n+', ''):gsub('\n+$', '')
   if text == '' then return {} end
   if kind ~= 'markdown' and kind ~= 'html' then return {pandoc.CodeBlock(text, {class = kind})} end
@@ -228,16 +254,20 @@ local function blocks(text, kind)
   if kind == 'markdown' then -- it mixes with HTML as in a browser: both are read as HTML
     text = pandoc.write(pandoc.read(text, MARKDOWN), 'html', {highlight_method = 'none'})
   end
-  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks:walk(contents)
+  local shown = pandoc.read(text, 'html-auto_identifiers+task_lists').blocks
+    :walk{Block = harmless, Inline = harmless, Table = harmless_table}:walk(contents)
   if #shown == 0 and kind == 'html' then warn 'its HTML shows nothing on paper' end
   return shown:walk(corrections)
 end
+
+-- Return a text without colours, and what else moves a cursor.
+local function uncoloured(text) return (text:gsub('\27%[.-[@-~]', '')) end
 
 -- Return blocks that show what paper can of an output.
 local function output_blocks(output)
   if output.output_type == 'error' then
     warn('its output is an error, ' .. output.ename)
-    return blocks(table.concat(output.traceback, '\n'), 'error')
+    return blocks(uncoloured(table.concat(output.traceback, '\n')), 'error')
   elseif output.name == 'stderr' then
     warn('its output on stderr is left out: ' .. output.text)
     return {}
@@ -256,7 +286,7 @@ local function output_blocks(output)
     source = ('%s%s: %s\n'):format(source, mime, pandoc.text.sub(content, 1, 300))
   end
   if not (best and best:match '^image') then
-    return blocks(data[best] or source, KINDS[best] or 'output')
+    return blocks(uncoloured(data[best] or source), KINDS[best] or 'output')
   end
   local own = about[best] or {}
   local alt, width = tostring(own.alt or about.alt or ''), tostring(own.width or about.width or '')
@@ -275,7 +305,8 @@ function Reader(input)
     local tags = pandoc.List(it.metadata.tags or {})
     local hidden = not notebook.code or tags:includes 'hide-input' or tags:includes 'remove-input'
     if it.cell_type ~= 'code' or not hidden then
-      body:extend(blocks(it.source, kinds[it.cell_type]))
+      local source = it.source:gsub('\r\n?', '\n') -- as Python ends lines
+      body:extend(blocks(source, kinds[it.cell_type]))
     end
     for _, output in ipairs(it.outputs or {}) do body:extend(output_blocks(output)) end
   end

@@ -5,30 +5,37 @@ nbval compares texts by kind, but neither their order nor images and metadata.
 
 import base64
 import io
+import re
 from collections.abc import Iterator
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 
 import nbformat
-import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 # the chunks of a PNG that encoders write differently, and that change nothing but the pixels
-ENCODED = b"IHDR PLTE tRNS IDAT IEND tEXt zTXt iTXt tIME".split()
+PIXELS = b"IHDR PLTE tRNS IDAT IEND".split()
+ENCODED = [*PIXELS, *b"tEXt zTXt iTXt tIME".split()]
+# readers do not agree on pictures whose chunks are more, or in another order
+ORDER = re.compile(rb"IHDR-*(PLTE-*)?(tRNS-*)?(IDAT)+-*IEND")
+MAX_PIXELS = 20_000_000  # that are compared, many times those of a figure
 # what Colab, JupyterLab and VS Code write into an output's metadata, and what shows nothing else
 BOOKKEEPING = {"tags": [], "scrolled": False, "needs_background": "light"}
+
+
+def stream_of(output: dict) -> str | None:
+    """Return the name of the stream that an output is of, None for all other kinds."""
+    return output["name"] if output["output_type"] == "stream" else None
 
 
 def merge_streams(outputs: list) -> list:
     """Join adjacent texts of one stream, which a kernel splits wherever it likes, empty or not."""
     merged = []
-    for output in outputs:
-        if "name" in output and not output["text"]:
-            continue
-        last = merged[-1] if merged else {}
-        if "name" in output and output["name"] == last.get("name"):
-            merged[-1] = {**last, "text": last["text"] + output["text"]}
-        else:
-            merged.append(output)
+    said = (output for output in outputs if stream_of(output) is None or output["text"])
+    for name, group in groupby(said, stream_of):
+        parts = list(group)
+        if name is not None:
+            parts = [{**parts[0], "text": "".join(part["text"] for part in parts)}]
+        merged += parts
     return [nbformat.from_dict(output) for output in merged]
 
 
@@ -49,7 +56,8 @@ def output_differences(stored: list, rerun: list) -> list[str]:
 
 def describe(output: dict) -> str:
     """Name an output's kind and its parts."""
-    parts = [output["name"]] if "name" in output else sorted(output.get("data", ()))
+    name = stream_of(output)
+    parts = sorted(output.get("data", ())) if name is None else [name]
     return " ".join([output["output_type"], *parts])
 
 
@@ -57,7 +65,9 @@ def content_differences(stored: dict, rerun: dict) -> Iterator[str]:
     """Say what differs between two outputs of the same kind and parts."""
     if seen_metadata(stored) != seen_metadata(rerun):
         yield f"metadata is {stored.get('metadata')}, rerun: {rerun.get('metadata')}"
-    texts = [{"text": o["text"]} if "text" in o else o.get("data", {}) for o in (stored, rerun)]
+    texts = [
+        o.get("data", {}) if stream_of(o) is None else {"text": o["text"]} for o in (stored, rerun)
+    ]
     for name, content in texts[0].items():
         one, other = with_plain_ends(content), with_plain_ends(texts[1][name])
         if name.startswith("image/") and name != "image/svg+xml":
@@ -65,6 +75,11 @@ def content_differences(stored: dict, rerun: dict) -> Iterator[str]:
                 yield f"{name} shows another picture"
         elif one != other:
             yield f"{name} {first_difference(one, other)}"
+
+
+def contents_of(output: dict) -> dict:
+    """Return what an output shows, by name."""
+    return output.get("data", {}) if stream_of(output) is None else {"text": output["text"]}
 
 
 def with_plain_ends(content: object) -> object:
@@ -89,35 +104,47 @@ def first_difference(stored: object, rerun: object) -> str:
 
 
 def same_picture(stored: str, rerun: str) -> bool:
-    """Compare base64 images as seen; encoders differ between machines, pixels hardly."""
+    """Compare base64 images: equal, or PNGs that are seen as equal.
+
+    Encoders of PNGs differ between machines, pixels hardly.
+    """
     if stored == rerun:
         return True
     try:
-        (kind, chunks, one), (other_kind, others, other) = map(read_picture, (stored, rerun))
+        (chunks, one), (others, other) = map(read_png, (stored, rerun))
+        if not chunks <= others or one.size != other.size:
+            return False
+        difference = ImageChops.difference(one.convert("RGBA"), other.convert("RGBA"))
     except Exception:  # whatever a file may be that is no picture
         return False
-    return (
-        kind == other_kind
-        and chunks <= others
-        and one.shape == other.shape
-        and np.abs(one - other).max() <= 2
-    )
+    return all(most <= 2 for _, most in difference.getextrema())
 
 
-def read_picture(data: str) -> tuple[tuple, set[bytes], np.ndarray]:
-    """Return a base64 image's kind, what else changes its look, and pixels [height, width, 4]."""
+def read_png(data: str) -> tuple[set[bytes], Image.Image]:
+    """Return what of a base64 PNG changes its look but pixels, and the image, not yet decoded.
+
+    Raises:
+        Exception: it is none, is too large, has 16 bits, or a reader may see it in another way.
+    """
     file = base64.b64decode("".join(data.split()), validate=True)
-    image = Image.open(io.BytesIO(file))
-    kind = image.format, image.mode.startswith("I")
-    return kind, seen_chunks(file), np.asarray(image.convert("RGBA"), int)
+    chunks = list(chunks_of(file))
+    order = b"".join(kind if kind in PIXELS else b"-" for kind, _ in chunks)
+    image = Image.open(io.BytesIO(file), formats=("PNG",))  # no other decoder runs
+    if not ORDER.fullmatch(order) or file[24] > 8 or image.width * image.height > MAX_PIXELS:
+        raise ValueError
+    return {content for kind, content in chunks if kind not in ENCODED}, image
 
 
-def seen_chunks(file: bytes) -> set[bytes]:
-    """Return the chunks of a PNG, beside those of its pixels, that may change how it is seen."""
-    found, at = set(), 8
-    while kind := file[at + 4 : at + 8]:  # of each: length, kind, content, checksum
+def chunks_of(file: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and bytes of each chunk of a PNG, and of whatever lies behind them.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not file.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError
+    at = 8
+    while at < len(file):  # of each: length, kind, content, checksum
         end = at + 12 + int.from_bytes(file[at : at + 4])
-        if kind not in ENCODED:
-            found.add(file[at:end])
+        yield file[at + 4 : at + 8], file[at:end]
         at = end
-    return found

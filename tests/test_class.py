@@ -149,7 +149,7 @@ def test_hints_are_for_the_grader_only(graded):
     rows = gradebook(out)
     equal = "its notebook has the code of Anna.zip, copy.ZIP, unexecuted.zip"
     assert equal in rows["anna.zip"]["for a person"]
-    assert "imports that a report does not need: os (notebook)" in " ".join(
+    assert "imports or commands that a report does not need: os (notebook)" in " ".join(
         row["for a person"] for row in rows.values()
     )
     pages = [path.read_text("utf-8") for path in (out / "feedback").iterdir()]

@@ -2,13 +2,16 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from course.feedback import page
+from course.folder import name_of
 from course.gradebook import (
     Given,
     Student,
@@ -104,6 +107,29 @@ def test_names_that_would_be_the_same_are_kept_apart(zips):
     names = [student.name for student in without_roster(paths)]
     assert len({name.casefold() for name in names}) == len(paths)
     assert names[-1] == "bob"
+
+
+def test_a_name_may_be_the_one_that_is_made_for_another(zips):
+    made = f"{name_of(Path('Bob.zip'))}.zip"
+    paths = zips("Bob.zip", "bob.zip", made, made.lower(), f"{name_of(Path(made))}.zip")
+    for order in itertools.permutations(paths):
+        names = [student.name.casefold() for student in without_roster(order)]
+        assert len(set(names)) == len(paths)
+
+
+@pytest.mark.parametrize("other", ["\u200bbob.zip", " bob.zip"])
+@pytest.mark.parametrize("row", ["bob,,", "bob,bob.zip,", "anna,,bob"])
+def test_zips_that_look_the_same_are_a_mistake_where_a_roster_means_one(row, other, zips, table):
+    for paths in itertools.permutations(zips("bob.zip", other)):
+        with pytest.raises(ValueError, match=r"row 2: .* look the same") as error:
+            read_roster(table("student,file,group", row), paths)
+        assert f"{other!a}" in str(error.value)
+        assert "'bob.zip'" in str(error.value)
+
+
+def test_zips_that_look_the_same_may_be_those_of_nobody(zips, table):
+    students = read_roster(table("student", "anna"), zips("bob.zip", "\u200bbob.zip"))
+    assert len({student.name for student in students}) == 3
 
 
 def test_a_roster_says_whose_a_zip_is(zips, table):

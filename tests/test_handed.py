@@ -4,12 +4,13 @@ import io
 import json
 import stat
 import struct
+import warnings
 import zipfile
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, writes
 
-from course.handed import MAX_CODE, MAX_ENTRIES, MAX_PARTS, read_zip
+from course.handed import MAX_CODE, MAX_DIRECTORY, MAX_ENTRIES, MAX_PARTS, read_zip
 from tests.course_files import zipped
 
 CODE = {f"{name}.py": f"# {name}\n" for name in ("task2a", "task2", "task3", "task4")}
@@ -145,6 +146,26 @@ def test_a_file_that_is_there_twice_is_refused(read):
     assert read(buffer.getvalue()).notes == ["task2a.py is in it twice, expected once"]
 
 
+@pytest.mark.parametrize("way", ["encrypted", "compressed in another way", "a link", "large"])
+@pytest.mark.parametrize("first", ["task2a.py", "./task2a.py"])
+def test_a_first_file_that_cannot_be_read_makes_no_room_for_a_second(first, way, read):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        mode = stat.S_IFLNK if way == "a link" else stat.S_IFREG
+        method = zipfile.ZIP_BZIP2 if way == "compressed in another way" else zipfile.ZIP_STORED
+        text = bytes(MAX_CODE + 1) if way == "large" else b"x = 1"
+        file.writestr(info(first, mode | 0o644), text, method)
+        with warnings.catch_warnings(action="ignore"):
+            file.writestr("task2a.py", "x = 2")
+    content = bytearray(buffer.getvalue())
+    if way == "encrypted":
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1
+    handed = read(bytes(content))
+    assert handed.code == {}
+    assert handed.notes == ["task2a.py is in it twice, expected once"]
+
+
 @pytest.mark.parametrize("claimed", [None, 10])
 def test_a_bomb_is_not_unpacked(read, claimed):
     content = zipped({"task2a.py": bytes(60 * MAX_CODE)})
@@ -159,6 +180,23 @@ def test_a_bomb_is_not_unpacked(read, claimed):
 def test_too_many_files_are_refused(read):
     handed = read({f"{n}.txt": "" for n in range(MAX_ENTRIES)} | CODE)
     assert handed.code == {}
+
+
+@pytest.mark.parametrize("zip64", [False, True])
+@pytest.mark.parametrize("comment", [b"", b"a comment"])
+def test_a_large_directory_is_not_read(comment, zip64, read, monkeypatch):
+    monkeypatch.setattr("zipfile.ZipFile", lambda *arguments: pytest.fail("read"))
+    entry = b"PK\1\2" + bytes(42)
+    directory = entry * (MAX_DIRECTORY // len(entry) + 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 9, 9, len(directory), 0, len(comment))
+    if zip64:
+        at, size = len(directory), len(directory)
+        directory += struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 9, 9, size, 0)
+        directory += struct.pack("<4sLQL", b"PK\6\7", 0, at, 1)
+        end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 9, 9, 2**32 - 1, 0, len(comment))
+    assert read(directory + end + comment).notes == [
+        f"holds too many files, expected {MAX_ENTRIES} at most"
+    ]
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -203,6 +241,9 @@ def test_a_damaged_file_costs_no_other(read, size):
         json.dumps({"cells": [1], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}),
         json.dumps({"cells": [{"cell_type": "code"}], "nbformat": 4, "nbformat_minor": 5}),
         json.dumps({"nbformat": 10**30, "cells": []}),
+        *(NOTEBOOK.replace('"nbformat_minor": 5', f'"nbformat_minor": {n}') for n in (6, 99, 5.5)),
+        NOTEBOOK.replace("# A", r"\ud800"),
+        NOTEBOOK.replace('"metadata": {}', r'"attachments": {"\udc00": {}}, "metadata": {}', 1),
     ],
 )
 def test_a_notebook_that_is_none_costs_no_code(read, notebook):

@@ -727,6 +727,68 @@ def test_code_with_backticks_and_colours_stays_text():
     assert "red ``` #x" in exported(cell)[1]
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_code_has_the_lines_that_python_reads(end):
+    source = typst(code(f"# the check{end}print(99.9)"), new_raw_cell(f"a{end}b"))
+    assert "```python\n# the check\nprint(99.9)\n```" in source
+    assert "```output\na\nb\n```" in source
+
+
+def test_no_colour_hides_code():
+    assert "(1 # [\n+ 98)" in typst(code("(1 # \x1b[\n+ 98)"))
+
+
+INJECTED = '#show "1.5": "99.9";'
+ATTRIBUTE_NAMES = [
+    *("typst:width", "typst:text:fill", "typst:align", "typst:figure:kind", "TYPST:width"),
+    *("data-typst:width", "data-typst:text:fill", "lang", "typst-label", "width", "align"),
+]
+ATTRIBUTES = [f"{name}='1pt)[] {INJECTED} #block(width: 1pt'" for name in ATTRIBUTE_NAMES]
+ELEMENTS = [
+    *("<div {}>x</div>", "<p {}>x</p>", "<section {}><p>x</p></section>", "<h2 {}>x</h2>"),
+    *("a <span {}>x</span>", "a <mark {}>x</mark>", "a <code {}>x</code>", "<pre {}>x</pre>"),
+    *("<pre><code {}>x</code></pre>", "a <a href='http://a.no' {}>x</a>", "<img src='x' {}>"),
+    *("<div {}><h2>x</h2></div>", "<figure {}><p>x</p><figcaption>y</figcaption></figure>"),
+    *("<dl><dt {}>x</dt><dd {0}>y</dd></dl>", "<ol {}><li {0}>x</li></ol>"),
+    *(f"<table><tr><td><div {{}}>{part}</div></table>" for part in ("x", "<p>x</p>")),
+    "<table {}><thead {0}><tr {0}><th {0}>x</th></tr></thead><tbody {0}><tr {0}><th {0}>x</th>"
+    "</tr><tr><td {0}>y</td></tr></tbody><tfoot {0}><tr {0}><td {0}>z</td></tr></tfoot></table>",
+    "<table {}><caption {0}><p {0}>x</p></caption><tr><td {0}>x</td></tr></table>",
+    "a footnote[^1]\n\n[^1]: <span {}>x</span>",
+]
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_no_attribute_is_typst(attribute):
+    texts = [element.replace("{}", "{0}").format(attribute) for element in ELEMENTS]
+    outputs = (shown({"text/html": text}) for text in texts)
+    assert INJECTED not in typst("# Title", *texts, code("f()", *outputs))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("~~~ ```#show:x\ny\n~~~", "<pre class='```#show:x'>y</pre>", "~~~ a```\ny\n~~~"),
+        *(
+            "a <code class='`#show:x'>y</code>",
+            "<pre><code class='language-```#show:x'>y</code></pre>",
+        ),
+        *("<div id='a> #show:x'>y</div>", "<p id='a%22)#show:x'>y</p>", '## a") #show:x'),
+        "<h2 typst-label='a> #show:x'>y</h2>",
+    ],
+)
+def test_no_language_of_code_and_no_name_is_typst(text):
+    source = re.sub(r'"(\\.|[^"\\])*"', "", typst("# Title", text))
+    assert "#show:x" not in source.replace("#show: report", "").replace("\\#show", "")
+    assert "a```" not in source
+
+
+def test_no_text_looks_like_an_output():
+    source = typst("# Title", "```output\n99.9\n```", "<pre class='error'>1</pre>")
+    assert "```output" not in source
+    assert "```error" not in source
+
+
 def test_raw_cell_is_shown_as_it_is():
     assert "<b> $x$" in typst(new_raw_cell("<b> $x$"))
 
@@ -884,7 +946,7 @@ def test_wide_table_stays_between_the_margins(row, monkeypatch):
 
 def test_links_to_headings_anchors_and_the_title_stay(capsys):
     cell = "# A title\n## Größe\n<a id='x y'></a>[a](#Größe) [b](#Gr%C3%B6%C3%9Fe) [c](#x%20y)"
-    source = exported(cell, "[d](#A-title) [e](https://example.com) [f](data/README.md)")[1]
+    source = exported(cell, "[d](#A-title) [e](https://example.com) [f](MAILTO:a@b.no)")[1]
     assert source.count("#link(") == 6
     assert capsys.readouterr().err == ""
 
@@ -1009,6 +1071,27 @@ def test_link_that_leads_nowhere_is_named_and_others_stay(capsys):
     errors = capsys.readouterr().err
     assert "cell 2: link to '#B-task' leads nowhere" in errors
     assert "cell 2: link to '' leads nowhere" in errors
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("javascript:alert(1)", "JavaScript:x", "file:///etc/passwd", "data/README.md", "//b.no"),
+        *(
+            "&#106;avascript:x",
+            "java&#9;script:x",
+            "&#32;javascript:x",
+            "vbscript:x",
+            "data:text,x",
+        ),
+    ],
+)
+def test_link_to_no_page_of_the_net_is_named_and_its_text_stays(target, capsys):
+    for cell in (f"a <a href='{target}'>*shown*</a>", f"# A title <a href='{target}'>shown</a>"):
+        _, source = exported("# Title" if cell[0] == "a" else "x", cell)
+        assert "#link(" not in source
+        assert "shown" in source
+        assert "leads nowhere, its text is shown" in capsys.readouterr().err
 
 
 def test_link_that_nobody_sees_is_not_named(capsys):

@@ -1,12 +1,14 @@
 import base64
 import copy
 import io
+import time
+import tracemalloc
 import zlib
 
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.outputs import output_differences, same_picture
+from tests.outputs import merge_streams, output_differences, same_picture
 
 
 def png(image=None, **options):
@@ -25,6 +27,14 @@ def with_chunk(kind, content, in_front_of=b"IDAT"):
     before, mark, after = base64.b64decode(png()).partition(in_front_of)
     chunk = len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
     return base64.b64encode(before[:-4] + chunk + before[-4:] + mark + after).decode()
+
+
+def repeated(kind, picture):
+    """Return a picture in which the first chunk of a kind is there twice."""
+    file = base64.b64decode(picture)
+    at = file.index(kind) - 4
+    end = at + 12 + int.from_bytes(file[at : at + 4])
+    return base64.b64encode(file[:end] + file[at:]).decode()
 
 
 def with_gamma_behind_a_comment():
@@ -131,6 +141,15 @@ TAMPERINGS = {
         data(FIG, "image/png", with_chunk(b"gAMA", (10).to_bytes(4), in_front_of=b"IEND")),
         PICTURE_DIFFERS,
     ),
+    "png with more behind": (
+        data(FIG, "image/png", base64.b64encode(base64.b64decode(png()) + b"x").decode()),
+        PICTURE_DIFFERS,
+    ),
+    "png with two heads": (data(FIG, "image/png", repeated(b"IHDR", png())), PICTURE_DIFFERS),
+    "png with two transparencies": (
+        data(FIG, "image/png", repeated(b"tRNS", png(PICTURE.convert("P"), transparency=3))),
+        PICTURE_DIFFERS,
+    ),
     # order, additions, removals, metadata
     "order": (lambda o: o.reverse(), "output 1 is execute_result text/markdown"),
     "removed": (
@@ -143,6 +162,10 @@ TAMPERINGS = {
     "added, empty": (
         lambda o: o.append({"output_type": "display_data", "data": {}, "metadata": {}}),
         "output 4 (display_data) is in the stored notebook only",
+    ),
+    "added, with a stream's name": (
+        lambda o: o.append({**RESULT, "name": "x", "text": ""}),
+        "output 4 (execute_result text/markdown text/plain) is in the stored notebook only",
     ),
     "isolated": (lambda o: o[RES]["metadata"].update(isolated=True), "is {'isolated': True}, r"),
     "width": (lambda o: o[FIG]["metadata"]["image/png"].update(width=1), "metadata is {'image"),
@@ -190,6 +213,54 @@ def test_streams_may_be_split_elsewhere():
 )
 def test_picture_may_be_encoded_and_rounded_otherwise(same):
     assert same_picture(same, png())
+
+
+def test_only_pngs_are_decoded(monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "PIL.Image.open", lambda *_, **options: opened.append(options.get("formats"))
+    )
+    postscript = base64.b64encode(b"%!PS-Adobe-3.0 EPSF-3.0\n").decode()
+    for other in (picture_as("gif"), picture_as("jpeg", PICTURE.convert("RGB")), postscript):
+        assert not same_picture(other, png())
+    assert set(opened) <= {("PNG",)}
+
+
+@pytest.mark.parametrize("chunk", [b"PLTE", b"tRNS"])
+def test_palette_and_transparency_may_be_there_once(chunk):
+    picture = png(PICTURE.convert("P"), transparency=3)
+    assert chunk in base64.b64decode(picture)
+    assert same_picture(picture, png(PICTURE.convert("P"), transparency=3, compress_level=1))
+
+
+def test_large_pictures_cost_little():
+    large = [png(Image.new("RGB", (4400, 4400)), compress_level=level) for level in (1, 9)]
+    tracemalloc.start()
+    assert same_picture(*large)
+    assert tracemalloc.get_traced_memory()[1] < 10**7  # NumPy's arrays are counted
+    tracemalloc.stop()
+
+
+def test_pictures_too_large_to_compare_differ():
+    assert not same_picture(*(png(Image.new("L", (5000, 5000)), compress_level=n) for n in (1, 9)))
+
+
+def test_gifs_that_look_like_pngs_differ():
+    def disguised(**options):
+        file = io.BytesIO()
+        PICTURE.save(file, "gif", **options)
+        content = file.getvalue()
+        return base64.b64encode(content[:12] + b"IDAT" + content[16:]).decode()
+
+    film = disguised(save_all=True, append_images=[drawn([9, 9, 30, 30], "red")])
+    assert not same_picture(film, disguised())
+
+
+def test_many_pieces_of_a_stream_are_joined_at_once():
+    pieces = [stream("x" * 200) for _ in range(20_000)]
+    start = time.process_time()
+    assert len(merge_streams(pieces)) == 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
