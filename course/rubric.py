@@ -171,7 +171,7 @@ ROWS = [
         "(lambda run: [run.steps, run.val_loss, *run.best_weights, *run.last_weights])(train("
         f"TASK_2C._replace(learning_rate=0.5, {OPTIONS}(3, 3)), {SAME}, np.tile(x, (4, 1)), "
         "np.vstack([np.tile(y, (3, 1)), np.roll(y, 1)]), seed))",
-        "five validations an epoch; the best one's weights, which no later update may change in place",
+        "five validations an epoch; later updates must not change the best one's weights in place",
         "train", TRAIN, atol=1e-3),
 
     Row("2d", 4, "parameters", "[count_parameters(ws) for ws in networks]",
