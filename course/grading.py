@@ -14,7 +14,7 @@ PUBLIC_SEED = 2026
 PUBLIC = Path(__file__).with_name("public.json")  # the references for that seed
 
 NUMBER = re.compile(r"\d+")
-MAX_NUMBERS = 8  # of a message of an error; two shapes have fewer
+MAX_NUMBERS = 10  # of a message of an error; two shapes and a place have fewer
 
 IS_SOLUTION = PUBLIC.with_name("starter.py").exists()  # students have none
 

@@ -162,7 +162,7 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__getattr__ = missing
         around = self.guarded
         for line, text, code in statements(source, file):
-            self.guarded = text.startswith("try")
+            self.guarded = text.startswith("try:")
             why = self.told_to_skip(file, line) or self.execute(code, module)
             if why:
                 for name in defined_names(text):
