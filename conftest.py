@@ -74,7 +74,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         is_cell = isinstance(item.parent, IPyNbFile | course.plugin.Rubric)
         together.setdefault(item.parent if is_cell else item, []).append(item)
     for items in together.values():
-        items.sort(key=lambda item: getattr(item, "place", 0))
+        items.sort(key=lambda item: getattr(item, "place", ""))  # of some all have one, else none
     session.items[:] = itertools.chain.from_iterable(together.values())
 
 
@@ -132,13 +132,14 @@ def get_kernel_message(
     content = message["content"]
     if display_id := content.get("transient", {}).get("display_id"):
         parts = nbformat.from_dict({key: content[key] for key in ("data", "metadata")})
-        if message["msg_type"] == "update_display_data":
-            for shown, key in itertools.product(self.displays.get(display_id, ()), parts):
-                shown[key].clear()
-                shown[key].update(parts[key])
-        else:
-            content.update(parts)  # nbval keeps these very objects
-            self.displays.setdefault(display_id, []).append(content)
+        match message["msg_type"]:
+            case "update_display_data":
+                for shown, key in itertools.product(self.displays.get(display_id, ()), parts):
+                    shown[key].clear()
+                    shown[key].update(parts[key])
+            case _:
+                content.update(parts)  # nbval keeps these very objects
+                self.displays.setdefault(display_id, []).append(content)
     return message
 
 
