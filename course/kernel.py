@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,9 @@ class BoxedKernel(RunningKernel):
 
     def __init__(self, folder: Path, data: Path, limits: box.Limits = box.NOTEBOOK) -> None:
         fits = len(os.fsencode(tempfile.gettempdir())) <= LONGEST
-        self.sockets = Path(tempfile.mkdtemp(prefix="k", dir=None if fits else "/tmp"))
+        around = tempfile.mkdtemp(prefix="k", dir=None if fits else "/tmp")  # ours alone
+        self.sockets = Path(around, "s")  # the kernel's, to whomever it may open it
+        self.sockets.mkdir()
         self.waiting: deque[dict] = deque()
         self.output = 0
         inside = str(self.sockets)
@@ -111,4 +112,4 @@ class BoxedKernel(RunningKernel):
         self.watch.end()
         with suppress(AttributeError):  # it was stopped before
             super().stop()
-        shutil.rmtree(self.sockets, ignore_errors=True)
+        box.remove(self.sockets.parent)

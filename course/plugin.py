@@ -7,7 +7,6 @@ hands on. The sheet is made from the reports alone, when all have ended.
 import json
 import re
 import secrets
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -82,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # twice as many are an error
     handed = read_zip(path)
     folder = Path(tempfile.mkdtemp(prefix="hand-in-"))
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    config.add_cleanup(lambda: box.remove(folder))
     files = starter_files(ROOT)
     if why:
         files |= {f"data/{data.name}": data.read_bytes() for data in ROOT.glob("data/*")}
