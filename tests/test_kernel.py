@@ -1,6 +1,7 @@
 """The kernel in the box meets us wherever the temporary folder is, and leaves nothing in it."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import time
 from pathlib import Path
 from queue import Empty
 
+import psutil
 import pytest
 
 from course import box
+from course import kernel as kernels
 from course.kernel import BoxedKernel
 from tests.course_files import ROOT, needs_box
 
@@ -29,16 +32,16 @@ os.chmod(".", 0)
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     (tmp_path / "files" / "data").mkdir(parents=True)
-    kernels = []
+    begun = []
 
     def started(temporary="t"):
         (tmp_path / temporary).mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / temporary))
-        kernels.append(BoxedKernel(tmp_path / "files", ROOT / "data"))
-        return kernels[-1]
+        begun.append(BoxedKernel(tmp_path / "files", ROOT / "data"))
+        return begun[-1]
 
     yield started
-    for kernel in kernels:
+    for kernel in begun:
         kernel.stop()
 
 
@@ -160,3 +163,52 @@ def test_nested_folders_among_the_sockets_are_removed(start):
     left = kernel.sockets.parent.exists()
     subprocess.run(["rm", "-rf", str(kernel.sockets.parent)], check=True)
     assert not left
+
+
+SEND = r"""
+import os, threading, time
+from IPython import get_ipython
+MB, k = 1 << 20, get_ipython().kernel
+def send(**options):
+    k.session.send(k.iopub_socket, "stream", **({"content": {}} | options))
+    time.sleep(0.005)
+def send_on_and_on(descriptor):  # frames of a message that has more of them
+    frame = b"\x03" + MB.to_bytes(8, "big") + bytes(MB)
+    while True:
+        left = memoryview(frame)
+        while left:
+            try:
+                left = left[os.write(descriptor, left):]
+            except BlockingIOError:
+                time.sleep(0.001)
+def sockets():
+    names = {n: f"/proc/self/fd/{n}" for n in range(3, 200)}
+    return [n for n, x in names.items() if os.path.islink(x) and "socket:" in os.readlink(x)]
+while True:
+    """
+SENT = {
+    "content": "send(content={'text': 'x' * MB})",
+    "metadata": "send(metadata={'text': 'x' * MB})",
+    "headers": "send(header={**k.session.msg_header('x'), 'text': 'x' * MB})",
+    "headers of parents": "send(parent={'header': {'text': 'x' * MB}})",
+    "buffers": "send(buffers=[bytes(MB)] * 4)",
+    "empty buffers": "send(buffers=[b''] * 100_000)",
+    "identities": "send(ident=[b'x' * MB])",
+    "a message without an end": (
+        "time.sleep(1)\n"
+        "    [threading.Thread(target=send_on_and_on, args=(n,)).start() for n in sockets()]\n"
+        "    time.sleep(1000)"
+    ),
+}
+
+
+@needs_box
+@pytest.mark.parametrize("what", SENT)
+def test_kernel_that_sends_too_much_is_ended(what, start, monkeypatch):
+    monkeypatch.setattr(kernels, "MAX_OUTPUT", 16 * box.MB)
+    monkeypatch.setattr(kernels, "MAX_HELD", 200 * box.MB, raising=False)
+    boxed, us = start(), psutil.Process()
+    before = us.memory_info().rss
+    why = run(boxed, SEND + SENT[what], 15)
+    assert re.match(r"the kernel sends more than \d+ MB", str(why))
+    assert us.memory_info().rss - before < 1500 * box.MB
