@@ -210,5 +210,6 @@ def test_kernel_that_sends_too_much_is_ended(what, start, monkeypatch):
     boxed, us = start(), psutil.Process()
     before = us.memory_info().rss
     why = run(boxed, SEND + SENT[what], 15)
-    assert re.match(r"the kernel sends more than \d+ MB", str(why))
+    # the kernel's own frames may end what a cell has begun
+    assert re.match(r"the kernel sends (more than \d+ MB|what is no message)", str(why))
     assert us.memory_info().rss - before < 1500 * box.MB
