@@ -19,6 +19,8 @@ from course.rubric import FUNCTIONS, GIVEN, SETUP
 WORKER = Path(__file__).with_name("worker.py")
 MAX_BYTES = 32 * box.MB  # that a process may answer
 MAX_LINES = 5000
+MAX_PARTS, MAX_KEPT = 120_000, 1_000_000  # of one answer, and of all together
+PART = 32  # bytes, which a number may take as text
 
 
 class Patience(NamedTuple):
@@ -49,6 +51,11 @@ class Answer(NamedTuple):
     error: str | None = None
 
 
+def parts(line: bytes) -> int:
+    """Return how large a line of JSON is, whose small parts take much more memory than text."""
+    return max(len(line) // PART, sum(map(line.count, (b"[", b"{", b","))))
+
+
 class EndedError(Exception):
     """A worker has ended, and the reason why."""
 
@@ -66,6 +73,7 @@ class Worker:
         self.process = start(command, folder, box.ROWS, **pipes)
         self.watch = box.Watch(self.process, box.ROWS)
         self.watch.start()
+        self.parts = 0  # of the last line
         self.lines: queue.Queue[bytes] = queue.Queue()
         threading.Thread(target=self.read, daemon=True).start()
 
@@ -79,9 +87,9 @@ class Worker:
         left = MAX_BYTES
         with suppress(ValueError, OSError):
             for _ in range(MAX_LINES):
-                line = self.process.stdout.readline(left)
+                line = self.process.stdout.readline(min(left, PART * (MAX_PARTS + 1)))
                 left -= len(line)
-                if not line.endswith(b"\n"):
+                if not line.endswith(b"\n") and parts(line) <= MAX_PARTS:
                     break
                 self.lines.put(line)
         self.lines.put(b"")
@@ -103,8 +111,11 @@ class Worker:
         self.watch.allow(seconds)
         why = None
         try:
-            message = json.loads(self.lines.get(timeout=box.WALL * seconds + 2))
-            if isinstance(message, dict):
+            line = self.lines.get(timeout=box.WALL * seconds + 2)
+            self.parts = parts(line)
+            if self.parts > MAX_PARTS:
+                why = "answers too much"
+            elif isinstance(message := json.loads(line), dict):
                 return message
         except queue.Empty:
             why = "takes too long"
@@ -177,14 +188,15 @@ def ask_all(
     sound: set[str] = set()  # functions that have answered
     fatal: dict[str, str] = {}  # functions that have not, and why
     end = time.monotonic() + patience.total
+    left = MAX_KEPT
     stuck = False
-    while pending and time.monotonic() < end and not stuck:
+    while pending and time.monotonic() < end and left > 0 and not stuck:
         skipped = dict(skip)
         with suppress(EndedError), closing(Worker(folder, boxed=boxed)) as worker:
             stuck = True
             worker.load(skip, patience, end)
             stuck = False
-            while pending and time.monotonic() < end:
+            while pending and time.monotonic() < end and left > 0:
                 request = pending.pop(0)
                 if known := sorted(fatal.keys() & request.functions):
                     why = f"not asked, since it may use {known[0]}, which {fatal[known[0]]}"
@@ -192,6 +204,7 @@ def ask_all(
                     continue
                 try:
                     answers[request.key] = worker.ask(request, patience, end)
+                    left -= worker.parts
                     sound.add(request.function)
                 except EndedError as error:
                     answers[request.key] = Answer(error=f"{request.function} {error}")
@@ -200,6 +213,8 @@ def ask_all(
                     raise
         stuck = stuck and skip == skipped
     late = f"the {patience.total:g} seconds of a hand-in were over"
+    if left <= 0:
+        late = "the answers of the hand-in are too large"
     if stuck:
         late = "the task files end the process wherever they are begun"
     return answers | {request.key: Answer(error=f"not asked: {late}") for request in pending}

@@ -7,7 +7,6 @@ hands on. The sheet is made from the reports alone, when all have ended.
 import json
 import re
 import secrets
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -44,6 +43,7 @@ class Graded(NamedTuple):
 
 
 GRADED = pytest.StashKey[Graded]()
+SECTIONS = pytest.StashKey[tuple[Any, dict[int, list[str]]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     why = box.why_no_box()
     if why and not config.getoption("--trust"):
         raise pytest.UsageError(f"{why}. With --trust there is no box: {box.UNPROTECTED}")
-    from course.handed import read_zip
+    from course.handed import CODE, read_zip
     from course.starter import NOTEBOOK, starter_files, write
 
     # whoever has asked for grades is gone: end in good order, with all that was started
@@ -82,11 +82,12 @@ def pytest_configure(config: pytest.Config) -> None:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # twice as many are an error
     handed = read_zip(path)
     folder = Path(tempfile.mkdtemp(prefix="hand-in-"))
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    config.add_cleanup(lambda: box.remove(folder))
     files = starter_files(ROOT)
     if why:
         files |= {f"data/{data.name}": data.read_bytes() for data in ROOT.glob("data/*")}
-    write(files | handed.code, folder / "files")
+    given = {name: content for name, content in files.items() if name not in CODE}
+    write(given | handed.code, folder / "files")  # a task file that is missing is no blank one
     notebook = folder / ("files" if why else "") / NOTEBOOK if handed.notebook else None
     if notebook:
         nbformat.write(handed.notebook, notebook)
@@ -121,9 +122,11 @@ def looked_at(handed: Any, starter_notebook: bytes) -> dict[str, Any]:
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect the rubric where notebooks are tested."""
+    """Collect the rubric where notebooks are tested, and where it is named itself."""
     option = parent.config.option
+    by_name = parent.config.args_source == pytest.Config.ArgsSource.ARGS
     asked = option.nbval or getattr(option, "hand_in", None) or getattr(option, "grades", None)
+    asked = asked or (by_name and parent.session.isinitpath(file_path))
     return Rubric.from_parent(parent, path=file_path) if asked and file_path == RUBRIC else None
 
 
@@ -204,12 +207,20 @@ def plain_failure(item: IPyNbCell, excinfo: pytest.ExceptionInfo) -> str:
     return "\n".join(plain(ANSI.sub("", line)) for line in lines)
 
 
+def tasks_by_cell(notebook: IPyNbFile) -> dict[int, list[str]]:
+    """Return the tasks of each cell's section by the cell's id, found once for all cells."""
+    known, tasks = notebook.stash.get(SECTIONS, (None, {}))
+    if known is not notebook.nb:
+        cells = notebook.nb.cells
+        tasks = dict(zip(map(id, cells), section_tasks(cells), strict=True))
+        notebook.stash[SECTIONS] = notebook.nb, tasks
+    return tasks
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Keep the tasks of a cell's section where its reports take them from."""
     if isinstance(item, IPyNbCell):
-        cells = item.parent.nb.cells
-        sections = zip(section_tasks(cells), cells, strict=True)
-        tasks = next((t for t, c in sections if c is item.cell), None)
+        tasks = tasks_by_cell(item.parent).get(id(item.cell))
         if tasks is None:  # a test of something else than a cell as it stands
             return
         blank = not item.cell.source.strip()

@@ -160,6 +160,11 @@ while True:
         except OSError:
             pass
 """,
+    "answers millions of parts": """
+import sys
+sys.modules["__main__"].tell = lambda answers, message: (
+    answers.write(b"[" + b"{{}}," * 6000000 + b"0]\\n"), answers.flush())
+""",
     "answers in brackets": """
 import sys
 sys.modules["__main__"].tell = lambda answers, message: (
@@ -475,6 +480,55 @@ def test_box_shows_nothing(name, tmp_path, monkeypatch):
         folder = unpack(tmp_path / "files", {"task2a.py": f"{code}\ndef mean_X(X): return found\n"})
         answer = ask_all(folder, [Request("probe", "mean_X(0)", {})], boxed=True)["probe"]
     assert (answer.value, answer.error) == (0, None)
+
+
+FORGED = r"""
+import sys
+usual = sys.modules["__main__"].tell
+def tell(answers, message):
+    if not message.get("id", "").startswith("big"):
+        return usual(answers, message)
+    answers.write(b'{"id": "' + message["id"].encode() + b'", "value": ' + VALUE + b"}\n")
+    answers.flush()
+sys.modules["__main__"].tell = tell
+def mean_X(X): return 1
+def std_X(X): return 2
+"""
+LARGE = {
+    "objects": 'b"[{}" + b",{}" * 200_000 + b"]"',
+    "lists": 'b"[[" + b"],[" * 200_000 + b"]]"',
+    "numbers": 'b"[0" + b",0" * 200_000 + b"]"',
+    "a text": "b'\"' + bytes(9_000_000).replace(b'\\0', b'x') + b'\"'",
+    "no end": 'b"[" * 9_000_000',
+}
+
+
+@pytest.mark.parametrize("what", LARGE)
+def test_answer_too_large_costs_its_function_only(what, tmp_path):
+    folder = unpack(tmp_path, {"task2a.py": FORGED.replace("VALUE", LARGE[what])})
+    asked = [Request("big", "mean_X(0)", {}, "mean_X"), Request("std", "std_X(0)", {}, "std_X")]
+    answers = ask_all(folder, asked, boxed=True)
+    assert answers["big"].error == "mean_X answers too much"
+    assert answers["std"].value == 2
+
+
+def test_answer_of_the_most_numbers_is_read(tmp_path):
+    code = "import numpy as np\ndef mean_X(n): return np.arange(n) / 7\n"
+    asked = [Request(str(n), f"mean_X({n})", {}) for n in (100_000, 100_001)]
+    answers = ask_all(unpack(tmp_path, {"task2a.py": code}), asked, boxed=True)
+    assert len(answers["100000"].value["numbers"]) == 100_000
+    assert "returned 100001 numbers, expected 100000 at most" in answers["100001"].error
+
+
+def test_large_answers_of_all_rows_take_little(tmp_path):
+    large = """b'[{"":1}' + b',{"":1}' * 30_000 + b']'"""
+    folder = unpack(tmp_path, {"task2a.py": FORGED.replace("VALUE", large)})
+    asked = [Request(f"big{n}", "mean_X(0)", {}, "mean_X") for n in range(60)]
+    before = psutil.Process().memory_info().rss
+    answers = ask_all(folder, asked, boxed=True)
+    assert psutil.Process().memory_info().rss - before < 200 * box.MB
+    assert isinstance(answers["big0"].value, list)
+    assert answers["big59"].error == "not asked: the answers of the hand-in are too large"
 
 
 def test_solution_has_all_points_in_the_box(tmp_path):

@@ -261,3 +261,40 @@ def test_what_lies_here_is_graded_in_seconds(tmp_path):
     done = run("course/rubric.py", f"--grades={tmp_path / 'sheet.json'}")
     result = json.loads((tmp_path / "sheet.json").read_text())
     assert (result["points"], result["report"]["points"]) == (FULL, None), done.stdout
+
+
+def test_rubric_named_on_the_command_line_is_tested():
+    done = run("course/rubric.py")
+    assert f"code     {FULL:g}/{FULL:g}" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("given", [[], ["course"], ["tests/test_hints.py"]])
+def test_rubric_that_nobody_names_is_not(given):
+    done = run("--collect-only", *given)
+    assert "course/rubric.py::" not in done.stdout, done.stdout
+
+
+@needs_box
+@pytest.mark.parametrize("name", ["nothing but a dummy notebook"])
+def test_rows_of_a_file_that_is_missing_say_so(name, graded):
+    result, text = graded[name].result()
+    (why,) = {
+        why for row, why in result["tasks"]["2a"]["failed"].items() if row.startswith("mean of all")
+    }
+    assert why.startswith("mean_X is missing: task2a.py cannot be read"), text
+    assert "not written yet" not in text
+
+
+def test_sections_are_found_once_for_all_cells(tmp_path, monkeypatch):
+    cells = [part for n in range(30) for part in ("## Task 2a", (f"print({n})", f"{n}\n"))]
+    (tmp_path / "a.ipynb").write_text(notebook(*cells))
+    (tmp_path / "count.py").write_text(
+        "import course.plugin as p\nusual, calls = p.section_tasks, []\n"
+        "def counted(cells):\n    calls.append(1)\n    return usual(cells)\n"
+        "p.section_tasks = counted\n"
+        "def pytest_terminal_summary():\n    print(len(calls), 'calls')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    files = "tests/test_hints.py", str(tmp_path / "a.ipynb")  # the first, for its conftest.py
+    done = run("--nbval", "--collect-only", "-p", "count", *files)
+    assert "\n1 calls\n" in done.stdout, done.stdout
