@@ -175,6 +175,8 @@ class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return "", f"{file}: {why}"
         try:
             return decoded((self.folder / file).read_bytes()), ""
+        except FileNotFoundError:
+            return "", f"there is no {file}"
         except (OSError, SyntaxError, ValueError) as error:
             return "", f"{file} cannot be read ({error}), expected UTF-8"
 

@@ -84,6 +84,13 @@ def test_what_is_tried_may_be_missing(tmp_path, fallback):
     assert answers(tmp_path, "relu(-2)", task4=text).value == 2
 
 
+def test_a_file_that_is_missing_is_named(tmp_path):
+    folder = unpack(tmp_path)
+    (folder / "task4.py").unlink()
+    answer = ask_all(folder, [Request("a", "relu(1)", {})], boxed=False)["a"]
+    assert answer.error == "relu is missing: there is no task4.py"
+
+
 def test_a_name_that_is_missing_costs_itself_only(tmp_path):
     task4 = "from task2a import SIGMOID, quick\n\n\ndef relu(z):\n    return SIGMOID.name, z\n"
     folder = unpack(tmp_path, {"task4.py": f"{task4}\n\ndef relu_slope(a):\n    return quick(a)\n"})
