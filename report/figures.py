@@ -261,7 +261,7 @@ def plot_network(sizes: Sequence[str], symbols: Sequence[str]) -> Figure:
         sizes: what stands below each layer.
         symbols: TeX of what a unit of each layer holds.
     """
-    with style.context([*STYLE, {"axes.grid": False}]):
+    with style.context(STYLE):
         figure, ((ax,),) = new_figure(5, 2.1)
         ax.set_axis_off()
         units = [np.linspace(-1, 1, n) for n in (5, 4, 3)]
