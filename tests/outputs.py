@@ -65,11 +65,9 @@ def content_differences(stored: dict, rerun: dict) -> Iterator[str]:
     """Say what differs between two outputs of the same kind and parts."""
     if seen_metadata(stored) != seen_metadata(rerun):
         yield f"metadata is {stored.get('metadata')}, rerun: {rerun.get('metadata')}"
-    texts = [
-        o.get("data", {}) if stream_of(o) is None else {"text": o["text"]} for o in (stored, rerun)
-    ]
-    for name, content in texts[0].items():
-        one, other = with_plain_ends(content), with_plain_ends(texts[1][name])
+    again = contents_of(rerun)
+    for name, content in contents_of(stored).items():
+        one, other = with_plain_ends(content), with_plain_ends(again[name])
         if name.startswith("image/") and name != "image/svg+xml":
             if not same_picture(one, other):
                 yield f"{name} shows another picture"
