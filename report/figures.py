@@ -268,9 +268,9 @@ def plot_network(sizes: Sequence[str], symbols: Sequence[str]) -> Figure:
         for column, (left, right) in enumerate(pairwise(units)):
             for y in left:
                 for target in right:
-                    ax.plot((column, column + 1), (y, target), c="0.8", lw=0.7, zorder=1)
+                    ax.plot((column, column + 1), (y, target), c="0.8", lw=0.7, zorder=1)  # as units, later
         for column, (ys, size, symbol) in enumerate(zip(units, sizes, symbols, strict=True)):
-            ax.scatter([column] * len(ys), ys, s=230, c="white", ec="black", zorder=2)
+            ax.scatter([column] * len(ys), ys, s=230, c="white", ec="black")
             ax.text(column, ys[0], symbol, ha="center", va="center", fontsize=8)
             ax.text(column, -1.45, size, ha="center", va="center")
         for column, weight in enumerate(("$w_{ji}$", "$w_{kj}$")):
