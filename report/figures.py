@@ -268,7 +268,7 @@ def plot_network(sizes: Sequence[str], symbols: Sequence[str]) -> Figure:
         for column, (left, right) in enumerate(pairwise(units)):
             for y in left:
                 for target in right:
-                    ax.plot((column, column + 1), (y, target), c="0.8", lw=0.7, zorder=1)  # as units, later
+                    ax.plot((column, column + 1), (y, target), c="0.8", lw=0.7, zorder=1)
         for column, (ys, size, symbol) in enumerate(zip(units, sizes, symbols, strict=True)):
             ax.scatter([column] * len(ys), ys, s=230, c="white", ec="black")
             ax.text(column, ys[0], symbol, ha="center", va="center", fontsize=8)
