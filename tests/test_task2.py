@@ -793,7 +793,11 @@ def test_training_names_shapes_of_validation_examples_before_the_first_step(cut,
     with pytest.raises(ValueError, match=re.escape(said)) as error:
         train(SMALL, X, Y, *cut(X[:7], Y[:7]), seed=0)
     assert str(error.value).startswith("small: X_val and Y_val have the shapes ")
-    assert str(error.value).endswith(", since X_train and Y_train have (40, 4) and (40, 3)")
+    given = len(cut(X[:7], Y[:7])[0])
+    expected = (
+        f"and ({given}, 4) and ({given}, 3), since X_train and Y_train have (40, 4) and (40, 3)"
+    )
+    assert str(error.value).endswith(expected)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
