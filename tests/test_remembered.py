@@ -238,6 +238,22 @@ def test_what_is_damaged_or_of_another_training_is_trained_anew(folder, damage):
     assert trained([SMALL], [1])[1] == 0
 
 
+def test_trainings_that_changed_places_are_trained_anew(folder):
+    trained([SMALL], [1, 2])
+    one, other = folder.iterdir()
+    contents = one.read_bytes(), other.read_bytes()
+    other.write_bytes(contents[0])
+    one.write_bytes(contents[1])
+    assert trained([SMALL], [1, 2])[1] == 2
+
+
+def test_a_single_layer_comes_back(folder):
+    shallow = SMALL._replace(neurons_per_layer=(3,))
+    (first,), (again,) = (trained([shallow], [1])[0]["small"] for _ in range(2))
+    assert_equal_runs(first, again)
+    assert trained([shallow], [1])[1] == 0
+
+
 def test_a_changed_byte_changes_no_run(folder):
     first = trained([SMALL], [1])[0]["small"][0]
     (mine,) = folder.iterdir()
@@ -273,10 +289,19 @@ def test_reading_executes_nothing(folder):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders have owners there")
-def test_a_folder_that_others_can_write_to_is_not_believed(folder):
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_a_folder_that_others_can_write_to_is_not_believed(folder, mode):
     trained([SMALL], [1])
-    folder.chmod(0o770)
+    folder.chmod(mode)
     assert trained([SMALL], [1])[1] == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have owners there")
+def test_a_folder_is_its_owners_and_others_may_only_look_in(folder):
+    trained([SMALL], [1])
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)
+    assert trained([SMALL], [1])[1] == 0
 
 
 @pytest.mark.parametrize("system", ["another", "some other"])
