@@ -77,7 +77,7 @@ class BoxedKernel(RunningKernel):
         self.watch.allow(limits.seconds)
         self.watch.start()
         self.kc = self.km.client(context=context)
-        self.kc.start_channels()
+        self.kc.start_channels(hb=False)  # whose thread a heartbeat without an end would hold
         try:
             self.kc.wait_for_ready(timeout=60)
             self._ensure_iopub_up()
