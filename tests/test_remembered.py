@@ -362,6 +362,14 @@ def test_what_was_not_used_for_longest_goes_first(folder):
     assert set(folder.iterdir()) == {places[0], places[2]}
 
 
+def test_what_another_process_deletes_meanwhile_is_no_error(folder, monkeypatch):
+    trained([SMALL], [1, 2])
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda path, **kw: unlink(path) or unlink(path, **kw))
+    remembered.thin(folder, 0)
+    assert not list(folder.iterdir())
+
+
 def test_the_folder_is_thinned_after_each_training(folder, monkeypatch):
     monkeypatch.setattr(remembered.thin, "__defaults__", (0,))
     trained([SMALL], [1])
