@@ -434,6 +434,8 @@ def test_weights_of_any_number_of_layers():
     ws = initialize_weights((8, 4, 5, 3), np.random.default_rng(0), num_inputs=6)
     assert [w.shape for w in ws] == [(6, 8), (8, 4), (4, 5), (5, 3)]
     assert [w.shape for w in initialize_weights([3], np.random.default_rng(0))] == [(785, 3)]
+    thin = initialize_weights([1, 1], np.random.default_rng(0), num_inputs=1)
+    assert [w.shape for w in thin] == [(1, 1), (1, 1)]
 
 
 def test_uniform_weights_are_uniform_from_minus_1_to_1_in_every_layer():
