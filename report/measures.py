@@ -1,12 +1,13 @@
 """What is measured of finished trainings, as arrays over the seeds, and how it is put in words."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from pathlib import Path
 
+import joblib
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
 
 from report import remembered
 from task2 import Experiment, Run, evaluate, predict
@@ -110,9 +111,9 @@ def of_every_run(
     places = remembered.places_of_measures(function, asked, data)
     found = [remembered.load(place) for place in places]
     missing = [i for i, of_run in enumerate(found) if of_run is None]
-    with small_matrices():  # a run a thread: NumPy lets others compute meanwhile
-        measuring = (delayed(function)(asked[i], *data) for i in missing)
-        measured = Parallel(-1, prefer="threads")(measuring)
+    # a run a thread, since NumPy lets others compute meanwhile
+    with small_matrices(), ThreadPoolExecutor(joblib.cpu_count()) as threads:
+        measured = [*threads.map(lambda i: function(asked[i], *data), missing)]
     for i, of_run in zip(missing, measured, strict=True):
         found[i] = of_run
         remembered.store(places[i], of_run)
