@@ -59,12 +59,17 @@ def test_runs_are_those_of_train_whatever_the_number_of_processes(jobs):
             assert_equal_runs(run, train(experiment, *data(), seed, keep_at=[0, 2]))
 
 
-def test_seeds_may_come_from_an_iterator_and_be_none():
+def test_seeds_may_come_from_an_iterator():
     few = SMALL._replace(epochs=1)
     runs = train_all([few, few._replace(name="b")], *data(), seeds=iter([2, 1]), jobs=1)
     seeds = {name: [run.seed for run in of_one] for name, of_one in runs.items()}
     assert seeds == {"small": [2, 1], "b": [2, 1]}
-    assert train_all([few], *data(), seeds=[]) == {"small": []}
+
+
+@pytest.mark.parametrize("none", [[], iter([])])
+def test_without_a_seed_there_is_nothing_to_train(none):
+    with pytest.raises(ValueError, match=r"^seeds are \[\], expected one or more"):
+        train_all([SMALL], *data(), seeds=none)
 
 
 def test_experiments_of_one_name_are_refused():
