@@ -15,16 +15,18 @@ from PIL import Image, ImageChops
 # the chunks of a PNG that encoders write differently, and that change nothing but the pixels
 PIXELS = b"IHDR PLTE tRNS IDAT IEND".split()
 ENCODED = [*PIXELS, *b"tEXt zTXt iTXt tIME".split()]
-# readers do not agree on pictures whose chunks are more, or in another order
-ORDER = re.compile(rb"IHDR-*(PLTE-*)?(tRNS-*)?(IDAT)+-*IEND")
-MAX_PIXELS = 20_000_000  # that are compared, many times those of a figure
+# readers do not agree on pictures whose chunks are more, or in another order; the bits in front
+ORDER = re.compile(rb"[1248] IHDR-*(PLTE-*)?(tRNS-*)?(IDAT)+-*IEND")
 # what Colab, JupyterLab and VS Code write into an output's metadata, and what shows nothing else
 BOOKKEEPING = {"tags": [], "scrolled": False, "needs_background": "light"}
 
 
 def stream_of(output: dict) -> str | None:
     """Return the name of the stream that an output is of, None for all other kinds."""
-    return output["name"] if output["output_type"] == "stream" else None
+    match output:
+        case {"output_type": "stream", "name": name}:
+            return name
+    return None
 
 
 def merge_streams(outputs: list) -> list:
@@ -34,7 +36,8 @@ def merge_streams(outputs: list) -> list:
     for name, group in groupby(said, stream_of):
         parts = list(group)
         if name is not None:
-            parts = [{**parts[0], "text": "".join(part["text"] for part in parts)}]
+            text = "".join(part["text"] for part in parts)
+            parts = [{"output_type": "stream", "name": name, "text": text}]
         merged += parts
     return [nbformat.from_dict(output) for output in merged]
 
@@ -122,14 +125,14 @@ def read_png(data: str) -> tuple[set[bytes], Image.Image]:
     """Return what of a base64 PNG changes its look but pixels, and the image, not yet decoded.
 
     Raises:
-        Exception: it is none, is too large, has 16 bits, or a reader may see it in another way.
+        Exception: it is none, has 16 bits, or a reader may see it in another way.
     """
     file = base64.b64decode("".join(data.split()), validate=True)
     chunks = list(chunks_of(file))
     order = b"".join(kind if kind in PIXELS else b"-" for kind, _ in chunks)
-    image = Image.open(io.BytesIO(file), formats=("PNG",))  # no other decoder runs
-    if not ORDER.fullmatch(order) or file[24] > 8 or image.width * image.height > MAX_PIXELS:
+    if not ORDER.fullmatch(b"%d %b" % (file[24], order)):
         raise ValueError
+    image = Image.open(io.BytesIO(file), formats=("PNG",))  # no other decoder runs
     return {content for kind, content in chunks if kind not in ENCODED}, image
 
 

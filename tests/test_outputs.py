@@ -233,6 +233,11 @@ def test_palette_and_transparency_may_be_there_once(chunk):
     assert same_picture(picture, png(PICTURE.convert("P"), transparency=3, compress_level=1))
 
 
+def test_pictures_of_one_bit_are_compared_as_seen():
+    bits = PICTURE.convert("1")
+    assert same_picture(png(bits, compress_level=1), png(bits))
+
+
 def test_large_pictures_cost_little():
     large = [png(Image.new("RGB", (4400, 4400)), compress_level=level) for level in (1, 9)]
     tracemalloc.start()
@@ -241,7 +246,8 @@ def test_large_pictures_cost_little():
     tracemalloc.stop()
 
 
-def test_pictures_too_large_to_compare_differ():
+def test_pictures_too_large_to_compare_differ(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000_000)  # as for hand-ins
     assert not same_picture(*(png(Image.new("L", (5000, 5000)), compress_level=n) for n in (1, 9)))
 
 
