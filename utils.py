@@ -28,7 +28,7 @@ EXACT_BELOW = 2.0 ** (53 - 2 * GRID_BITS)  # whole numbers of GRID_STEP**2 fit i
 # glibc's manual ("Known Maximum Errors in Math Functions") allow exp and tanh, for values up to 1;
 # larger ones may be off by as many times more
 DOUBT = 2.0**-47
-LARGEST = 2.0**12  # of the values that are decided on
+LARGEST = 2.0**9  # of the values that are decided on
 DECIDED = GRID_STEP / 2 - LARGEST * DOUBT  # none of them that is as near to the grid is a tie
 DIGITS = 40
 
