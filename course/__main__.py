@@ -72,7 +72,8 @@ def show_one(args: argparse.Namespace, others: Sequence[str]) -> int:
     """
     if args.path.is_dir():
         raise ValueError(f"{args.path} is a folder, expected --out=DIR with it, for the grades")
-    if args.roster or args.manual or args.deadline or args.jobs or args.rerun == "sample":
+    of_class = args.roster, args.manual, args.deadline, args.jobs
+    if args.rerun == "sample" or any(option is not None for option in of_class):
         raise ValueError(
             "--roster, --manual, --deadline, --jobs and --rerun=sample are for a class: give "
             "--out=DIR, too"
@@ -110,7 +111,7 @@ def grade_class(args: argparse.Namespace, others: Sequence[str]) -> int:
     )
     if whole:
         announce(args.path, paths, options)
-    outcomes = folder.grade_all(paths, out, options, args.jobs or -1)
+    outcomes = folder.grade_all(paths, out, options, -1 if args.jobs is None else args.jobs)
     failed = {outcome.path: outcome.why for outcome in outcomes if outcome.why}
     if whole:
         entries = gradebook.entries(students, out, failed, given, deadline)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from course import folder
+from course.__main__ import main
 from course.folder import Options, class_seed, grade_all, grade_one, hand_ins, name_of, safe_name
 from course.rubric import PROSE, ROWS
 from tests.classroom import NAMES, at_stage, attacking
@@ -525,3 +526,18 @@ def test_a_cluster_grades_the_same_without_a_change_of_code(two, tmp_path):
     assert [outcome.why for outcome in outcomes] == [None, None]
     for name in ("anna.json", "bob.json"):
         assert (here / "sheets" / name).read_bytes() == (there / "sheets" / name).read_bytes()
+
+
+OF_A_CLASS = [
+    "--roster=r.csv",
+    "--manual=m.csv",
+    "--deadline=2026-03-06",
+    "--jobs=0",
+    "--rerun=sample",
+]
+
+
+@pytest.mark.parametrize("option", OF_A_CLASS)
+def test_options_of_a_class_are_refused_for_one_zip(option, capsys):
+    assert main(["grade", "a.zip", option]) == 1
+    assert capsys.readouterr().err.endswith("are for a class: give --out=DIR, too\n")
