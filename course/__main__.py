@@ -96,6 +96,11 @@ def grade_class(args: argparse.Namespace, others: Sequence[str]) -> int:
     if (why := box.why_no_box()) and "--trust" not in others:
         raise ValueError(f"{why}. With --trust there is no box: {box.UNPROTECTED}")
     whole = args.path.is_dir()
+    if not whole and (args.roster or args.manual or args.deadline):
+        raise ValueError(
+            "--roster, --manual and --deadline are for the gradebook, which one zip does not "
+            "make: give them with the folder"
+        )
     paths = folder.hand_ins(args.path) if whole else [args.path]
     deadline = gradebook.moment(args.deadline) if args.deadline else None
     students = gradebook.read_roster(args.roster, paths) if args.roster else None

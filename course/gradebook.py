@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,9 @@ MANUAL = ("student", "task", "of", "points", "grader", "comment")
 FORMULA = "[=+@＝＋－＠-]"  # noqa: RUF001, some spreadsheets take these wide ones, too
 # where a cell begins, or would for who takes semicolons for separators
 BEGINNING = re.compile(rf'(^|;["\s]*)(?={FORMULA})')
+NUMBER = re.compile(r"[0-9]+([.,][0-9]*)?")
 CODE_TASKS = sorted({row.task for row in ROWS})
+HUNDREDTH = timedelta(hours=0.01)
 MAX_MISTAKES = 20  # that are named
 
 
@@ -56,6 +58,12 @@ def cell(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
     words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return BEGINNING.sub(r"\1'", words)
+
+
+def file_cell(file: str) -> str:
+    """Return a file's name as a spreadsheet shows it, its ending in small letters."""
+    stem, dot, ending = file.rpartition(".")
+    return f"{cell(stem)}{dot}{ending.lower()}"
 
 
 def read_table(
@@ -104,11 +112,10 @@ def read_table(
 
 def number(text: str, least: float, most: float) -> float | None:
     """Return a number within bounds, or None; its decimal point may be a comma."""
-    try:
-        value = float(text.replace(",", "."))
-    except ValueError:
+    if not NUMBER.fullmatch(text):
         return None
-    return value if least <= value <= most else None  # so neither nan nor infinity
+    value = float(text.replace(",", "."))
+    return value if least <= value <= most else None
 
 
 def refuse(mistakes: Sequence[str]) -> None:
@@ -153,7 +160,7 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
     """
     files: dict[str, list[Path]] = {}
     for path in paths:
-        files.setdefault(cell(path.name), []).append(path)
+        files.setdefault(file_cell(path.name), []).append(path)
     students: dict[str, Student] = {}
     places: dict[str, str] = {}
     owners: dict[Path | None, Student] = {}
@@ -168,15 +175,15 @@ def read_roster(roster: Path, paths: Sequence[Path]) -> list[Student]:
             mistakes.append(f"{place}: {name!r} is in {places[name]}, too, expected one row each")
         if extension is None:
             mistakes.append(f"{place}: extension is {row['extension']!r}, expected hours")
-        if row["file"] and cell(row["file"]) not in files:
+        if row["file"] and file_cell(row["file"]) not in files:
             mistakes.append(f"{place}: file is {row['file']!r}, expected a zip in the folder")
         if row["handed in"]:
             try:
                 handed_in = moment(row["handed in"])
             except ValueError as error:
                 mistakes.append(f"{place}: handed in: {error}")
-        own = [row["file"]] if row["file"] else [f"{name}.zip", f"{group}.zip"]
-        found = next((files[cell(file)] for file in own if cell(file) in files), [None])
+        own = [row["file"]] if row["file"] else [f"{n}.zip" for n in (name, group) if n]
+        found = next((files[key] for key in map(file_cell, own) if key in files), [None])
         if len(found) > 1:
             same = " and ".join(ascii(path.name) for path in found)
             mistakes.append(f"{place}: {same} look the same, expected one: rename the others")
@@ -254,8 +261,8 @@ def hours_late(student: Student, deadline: datetime | None) -> float | None:
     handed_in = student.handed_in
     if handed_in is None:
         handed_in = datetime.fromtimestamp(student.path.lstat().st_mtime).astimezone()
-    late = (handed_in - deadline).total_seconds() / 3600 - student.extension
-    return max(0, whole(math.ceil(100 * late) / 100))
+    late = handed_in - deadline - timedelta(hours=student.extension)
+    return max(0, whole(math.ceil(late / HUNDREDTH) / 100))
 
 
 class Entry(NamedTuple):
@@ -340,12 +347,17 @@ def is_filled(template: Path, manual: Path | None, entries: Sequence[Entry]) -> 
         return False
     if manual and manual.samefile(template):
         return True
+    known = {(e.student.name, task): given for e in entries for task, given in e.given.items()}
     try:
-        found = read_manual(template, [entry.student for entry in entries])
+        rows = [row for _, row in read_table(template, MANUAL, MANUAL)]
     except (OSError, ValueError):
         return True
-    known = {(e.student.name, task): given for e in entries for task, given in e.given.items()}
-    return not found.items() <= known.items()
+    for row in rows:
+        work = number(row["points"], 0, math.inf), cell(row["grader"]), cell(row["comment"])
+        key = cell(row["student"]), row["task"].lower()
+        if any((row["points"], *work[1:])) and known.get(key) != work:
+            return True
+    return False
 
 
 def grades(entries: Iterable[Entry], late: Callable[[float, float], float] | None = None) -> bytes:

@@ -541,3 +541,11 @@ OF_A_CLASS = [
 def test_options_of_a_class_are_refused_for_one_zip(option, capsys):
     assert main(["grade", "a.zip", option]) == 1
     assert capsys.readouterr().err.endswith("are for a class: give --out=DIR, too\n")
+
+
+@pytest.mark.parametrize("option", ["--roster=r.csv", "--manual=m.csv", "--deadline=2026-03-06"])
+@needs_box
+def test_options_of_a_gradebook_are_refused_where_none_is_made(option, tmp_path, capsys):
+    assert main(["grade", "a.zip", f"--out={tmp_path / 'out'}", option]) == 1
+    assert capsys.readouterr().err.endswith("does not make: give them with the folder\n")
+    assert not (tmp_path / "out").exists()

@@ -149,6 +149,18 @@ def test_a_roster_says_whose_a_zip_is(zips, table):
     assert students[1].extension == 48
 
 
+@pytest.mark.parametrize("row", ["anna,,", "anna,ANNA.zip,", "bob,,anna"])
+def test_the_ending_of_a_zip_may_be_in_capitals(row, zips, table):
+    path = "ANNA.ZIP" if "ANNA" in row else "anna.ZIP"
+    (student,) = read_roster(table("student,file,group", row), zips(path))
+    assert student.path.name == path
+
+
+def test_a_zip_without_a_name_is_of_nobody_who_has_no_group(zips, table):
+    students = read_roster(table("student,group", "anna,", "bob,"), zips("\u200b.zip"))
+    assert [student.path is None for student in students] == [True, True, False]
+
+
 def test_who_is_not_in_the_roster_comes_last(zips, table, tmp_path):
     students = read_roster(table("student", "bob"), zips("anna.zip", "bob.zip"))
     found = rows(grades(entries(students, tmp_path, {}, {})))
@@ -215,7 +227,11 @@ def test_another_encoding_is_named(zips, table):
 
 # late
 @pytest.mark.parametrize(
-    ("after", "extension", "late"), [(-1, 0, 0), (0, 0, 0), (5.5, 0, 5.5), (5.5, 4, 1.5), (2, 4, 0)]
+    ("after", "extension", "late"),
+    [
+        *((-1, 0, 0), (0, 0, 0), (5.5, 0, 5.5), (5.5, 4, 1.5), (2, 4, 0)),
+        *((1.1, 0, 1.1), (0.55, 0, 0.55), (2.2, 1.1, 1.1), (1 / 3600, 0, 0.01)),
+    ],
 )
 def test_hours_late_are_after_the_own_deadline(after, extension, late, zips):
     (path,) = zips("anna.zip")
@@ -254,6 +270,7 @@ def manual(*lines):
         (["anna,1a,-1,kari,"], "'-1' points in 1a, expected 0 to 4"),
         (["anna,1a,nan,kari,"], "'nan' points in 1a, expected 0 to 4"),
         (["anna,1a,inf,kari,"], "'inf' points in 1a, expected 0 to 4"),
+        (["anna,1a,0_1,kari,"], "'0_1' points in 1a, expected 0 to 4"),
         (["anna,1a,good,kari,"], "'good' points in 1a, expected 0 to 4"),
         (["eve,1a,1,kari,"], "row 2: 'eve' is no student, expected one as in the template"),
         (["anna,2a,1,kari,"], "row 2: task is '2a', expected one of 1a, "),
@@ -302,6 +319,14 @@ def test_a_template_that_was_filled_in_is_left(zips, tmp_path):
     assert is_filled(path, None, found)
     assert not is_filled(path, None, entries(students, tmp_path, {}, read_manual(path, students)))
     assert is_filled(path, path, entries(students, tmp_path, {}, read_manual(path, students)))
+
+
+@pytest.mark.parametrize("work", ['"","kari",""', '"","","fine"', '"?","",""', '0,"",""'])
+def test_whatever_a_person_wrote_into_a_template_is_left(work, zips, tmp_path):
+    path, students = tmp_path / "template.csv", without_roster(zips("anna.zip"))
+    found = entries(students, tmp_path, {}, {})
+    path.write_text(template(found).decode("utf-8-sig").replace('4,"","",""', f"4,{work}", 1))
+    assert is_filled(path, None, found)
 
 
 # grades

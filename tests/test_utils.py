@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import os
 import re
+import runpy
 import struct
 import subprocess
 import sys
@@ -500,3 +501,9 @@ def test_the_notebook_finds_the_files_beside_it_before_others_of_their_names(nam
     nb.cells = [nbformat.v4.new_code_cell(f"{first}\nimport tests")]
     client = NotebookClient(nb, resources={"metadata": {"path": str(ROOT)}})
     client.execute(env=os.environ | {"PYTHONPATH": str(tmp_path)})
+
+
+def test_the_files_beside_come_before_those_of_whoever_was_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    runpy.run_path(str(ROOT / "utils.py"))
+    assert sys.path[0] == str(ROOT)
