@@ -329,21 +329,23 @@ def numbered(count):
     return X, np.eye(2)[np.arange(count) % 2]
 
 
-def test_every_one_of_20000_examples_is_trained_on_in_the_order_of_the_seed(rows_seen):
-    experiment = Experiment("many", neurons_per_layer=(2,), epochs=3)
-    train(experiment, *numbered(20_000), *numbered(7), seed=11)
+@pytest.mark.parametrize("count", [20_000, 70_016])  # as here, and more than MNIST has
+def test_every_example_is_trained_on_in_the_order_of_the_seed(count, rows_seen):
+    experiment = Experiment("many", neurons_per_layer=(2,), epochs=2)
+    train(experiment, *numbered(count), *numbered(7), seed=11)
     visited = np.concatenate([rows for rows in rows_seen if len(rows) == 32])
     order = np.random.default_rng(11).spawn(2)[1]
-    expected = np.concatenate([order.permutation(20_000) for _ in range(3)])
+    expected = np.concatenate([order.permutation(count) for _ in range(2)])
     np.testing.assert_array_equal(visited, expected)
 
 
-def test_every_one_of_10000_examples_is_validated_on_each_time(rows_seen):
+@pytest.mark.parametrize("count", [10_000, 70_017])
+def test_every_example_is_validated_on_each_time(count, rows_seen):
     experiment = Experiment("many", neurons_per_layer=(2,), epochs=2)
-    run = train(experiment, *numbered(320), *numbered(10_000), seed=11)
+    run = train(experiment, *numbered(320), *numbered(count), seed=11)
     validated = np.concatenate([rows for rows in rows_seen if len(rows) != 32])
     assert len(run.val_loss) == 10
-    np.testing.assert_array_equal(validated, np.tile(np.arange(10_000), 10))
+    np.testing.assert_array_equal(validated, np.tile(np.arange(count), 10))
 
 
 def test_the_learning_rate_and_the_settings_are_the_same_in_every_one_of_many_epochs():
