@@ -360,8 +360,11 @@ def test_statistics_by_layer_have_titles_axes_and_a_legend_of_the_moments():
     assert legend_of(figure)[0] == ["9 steps", "10 steps"]
 
 
-def test_shares_have_a_linear_axis_from_0_to_1_and_other_statistics_a_logarithmic_one():
-    first, second, third, fourth = plot_layers(ROWS).axes
+@pytest.mark.parametrize("statistic", ["gradient", "spread of activations", "no share"])
+def test_shares_have_a_linear_axis_from_0_to_1_and_other_statistics_a_logarithmic_one(statistic):
+    first, second, third, fourth = plot_layers(
+        {statistic: ROWS["gradient"], "share of units": ROWS["share of units"]}
+    ).axes
     assert [ax.get_yscale() for ax in (first, second, third, fourth)] == ["log"] * 2 + [
         "linear"
     ] * 2
