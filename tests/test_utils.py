@@ -162,6 +162,11 @@ def test_a_file_that_unpacks_without_end_is_not_read_to_its_end(read_bytes, monk
     np.testing.assert_array_equal(read_bytes(gzip.compress(CONTENT + bytes(9))), IMAGES)
 
 
+def test_what_is_read_at_most_is_less_than_twice_the_largest_file():
+    largest = 16 + 60_000 * 784
+    assert largest < utils.LARGEST_FILE < 2 * largest
+
+
 @pytest.mark.parametrize("load", [load_full_mnist, load_unseen_mnist])
 def test_loaders_name_a_missing_file(tmp_path, load):
     with pytest.raises(ValueError, match=r"train-images-idx3-ubyte\.gz: found FileNotFoundError"):
