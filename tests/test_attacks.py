@@ -1,7 +1,6 @@
 """What hostile task files try: no points unearned, no process, no file, no endless wait."""
 
 import ctypes
-import os
 import socket
 import sys
 import threading
@@ -543,7 +542,7 @@ def test_what_is_done_beside_the_functions_costs_nothing(tmp_path):
     assert lost(unpack(tmp_path, files), boxed=True, patience=SHORT._replace(total=99)) == {}
 
 
-def test_hand_in_takes_little(tmp_path):
+def test_hand_in_takes_little_memory(tmp_path):
     files = dict.fromkeys(["task2a.py", "task2.py", "task3.py", "task4.py"])
     folder, peak, over = unpack(tmp_path, files), [0], threading.Event()
 
@@ -553,10 +552,7 @@ def test_hand_in_takes_little(tmp_path):
 
     watch = threading.Thread(target=look)
     watch.start()
-    before = os.times()
     assert lost(folder, boxed=True) == {}
-    after = os.times()
     over.set()
     watch.join()
-    assert sum(after[:4]) - sum(before[:4]) < 5
     assert max(peak) < 300 * box.MB

@@ -543,6 +543,15 @@ def test_digits_do_the_arithmetic_of_the_softmax():
             )
 
 
+@pytest.mark.parametrize("name", ["exp", "expm1", "log", "log1p", "sqrt", "tanh"])
+def test_functions_of_digits_are_those_of_floats(name):
+    x = np.array([0.1, 0.75, 3.0])
+    with localcontext(prec=DIGITS):
+        (found,) = getattr(np, name)(utils.in_digits(x))
+    assert {type(value) for value in found} == {Digits}
+    np.testing.assert_allclose(found.astype(float), getattr(np, name)(x), rtol=1e-14)
+
+
 @pytest.mark.parametrize("other", [3, 0.1, Decimal("0.1"), np.float64(0.1)])
 def test_digits_calculate_with_numbers_of_any_kind(other):
     with localcontext(prec=DIGITS):

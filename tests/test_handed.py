@@ -4,6 +4,7 @@ import io
 import json
 import stat
 import struct
+import tracemalloc
 import warnings
 import zipfile
 
@@ -172,7 +173,11 @@ def test_a_bomb_is_not_unpacked(read, claimed):
     if claimed:  # the size in the directory is a lie
         place = content.rindex(b"PK\x01\x02") + 24
         content = content[:place] + struct.pack("<I", claimed) + content[place + 4 :]
+    tracemalloc.start()
     handed = read(content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * MAX_CODE
     assert handed.code.get("task2a.py", b"") == b""
     assert any(note.startswith("task2a.py") for note in handed.notes)
 
