@@ -145,3 +145,28 @@ def test_files_can_be_written_beside_which_rows_are_evaluated(tmp_path):
     task4 = "import numpy as np\n\n\ndef relu(z):\n    np.save('best.npy', z)\n"
     task4 += "    return np.load('best.npy') + 1\n"
     assert answers(tmp_path, "relu(2)", boxed=True, task4=task4).value["numbers"] == [3]
+
+
+ENDS_AT = "import os\n\n\ndef relu(z):\n    return os._exit(0) if z == {} else z\n"
+
+
+def ask_relu(folder, *inputs):
+    own = frozenset({"relu"})
+    asked = [Request(str(z), f"relu({z})", {}, "relu", own) for z in inputs]
+    other = Request("other", "relu_slope(relu(3))", {}, "relu_slope", own | {"relu_slope"})
+    return ask_all(folder, [other, *asked], boxed=False)
+
+
+def test_a_function_that_has_answered_is_asked_again_after_it_ended_the_process(tmp_path):
+    task4 = ENDS_AT.format(2) + "\n\ndef relu_slope(a):\n    return 10 * a\n"
+    found = ask_relu(unpack(tmp_path, {"task4.py": task4}), 1, 2, 3)
+    assert found["2"].error == "relu ends or crashes the process, or answers too much"
+    assert [found[key].value for key in ("1", "3", "other")] == [1, 3, 30]
+
+
+def test_what_may_use_a_function_that_only_ends_the_process_is_not_asked(tmp_path):
+    task4 = ENDS_AT.format(1) + "\n\ndef relu_slope(a):\n    return 10 * a\n"
+    found = ask_relu(unpack(tmp_path, {"task4.py": task4}), 1, 3)
+    assert found["1"].error.startswith("relu ends or crashes the process")
+    for key in ("3", "other"):
+        assert found[key].error.startswith("not asked, since it may use relu, which ends or")
