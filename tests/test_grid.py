@@ -450,8 +450,9 @@ def test_doubt_reaches_as_far_as_it_says(middle, distance, doubtful):
     assert any(asked) == doubtful
 
 
-def test_where_no_value_below_512_could_be_in_doubt_it_is_not_looked_for(monkeypatch):
-    z = np.array([[0.3 * GRID_STEP, GRID_STEP / 2 - 1.1 * 512 * DOUBT]])
+@pytest.mark.parametrize("distance", [0.4 * GRID_STEP, GRID_STEP / 2 - 512 * DOUBT])
+def test_where_no_value_below_512_could_be_in_doubt_it_is_not_looked_for(distance, monkeypatch):
+    z = np.array([[0, distance]])
     monkeypatch.setattr(utils, "DOUBT", None)  # who looks for it multiplies
     _, snapped = settled(relu, z)
     assert (snapped == 0).all()
