@@ -22,7 +22,8 @@ DATA = HERE / "data"
 NUM_TRAIN = 20_000
 GRID_BITS = 19
 GRID_STEP = 2.0**-GRID_BITS
-GRID_SHIFT = 1.5 * 2.0 ** (52 - GRID_BITS)  # near it, doubles are GRID_STEP apart
+# near it, doubles are GRID_STEP apart; as NumPy's own, it makes doubles of floats of less precision
+GRID_SHIFT = np.float64(1.5 * 2.0 ** (52 - GRID_BITS))
 EXACT_BELOW = 2.0 ** (53 - 2 * GRID_BITS)  # whole numbers of GRID_STEP**2 fit into 53 bits
 # over ten times what comes of the 2 units in the last place that NumPy's own tests of accuracy and
 # glibc's manual ("Known Maximum Errors in Math Functions") allow exp and tanh, for values up to 1;

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from course.gradebook import Entry, cell
+from course.gradebook import Entry, one_line
 from course.grading import PUBLIC_SEED
 from course.rubric import FUNCTIONS, PROSE, ROWS, Row, draw
 from course.sheet import plain
@@ -51,14 +51,14 @@ MAX_CELLS = 10  # of a report that are named
 
 def page(entry: Entry) -> str:
     """Return a student's page as HTML."""
-    name = escape(cell(entry.student.name))
+    name = escape(one_line(entry.student.name))
     return PAGE.format(name=name, body="\n".join(body(entry)))
 
 
 def body(entry: Entry) -> Iterator[str]:
     """Write what the page says."""
     student, sheet = entry.student, entry.sheet
-    yield f"<h1>Assignment 2: {escape(cell(student.name))}</h1>"
+    yield f"<h1>Assignment 2: {escape(one_line(student.name))}</h1>"
     if student.path is None or sheet is None:
         what = (
             "could not be graded; your teacher has been told why" if student.path else "is missing"
@@ -66,7 +66,7 @@ def body(entry: Entry) -> Iterator[str]:
         yield f"<p>Your hand-in {what}.</p>"
         return
     late = f", handed in {entry.late:g} hours late" if entry.late else ""
-    yield f"<p>Of <code>{escape(cell(student.path.name))}</code>{late}.</p>"
+    yield f"<p>Of <code>{escape(one_line(student.path.name))}</code>{late}.</p>"
     yield from points(entry)
     yield from notes(sheet["notes"])
     yield from problems(sheet)
@@ -191,5 +191,5 @@ def comments(entry: Entry) -> Iterator[str]:
     if said:
         yield "<h2>Comments</h2>\n<ul>"
         for task, comment in said.items():
-            yield f"<li>{task}: {escape(cell(comment))}</li>"
+            yield f"<li>{task}: {escape(one_line(comment))}</li>"
         yield "</ul>"

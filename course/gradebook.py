@@ -50,14 +50,18 @@ class Given(NamedTuple):
     comment: str
 
 
+def one_line(text: str) -> str:
+    """Return a text without line breaks and what cannot be seen."""
+    text = unicodedata.normalize("NFC", text)
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def cell(text: str) -> str:
     """Return a text as a spreadsheet shows it: in one line, and never a formula.
 
     A cell of a cell is the same, so that names may be written and read again.
     """
-    text = unicodedata.normalize("NFC", text)
-    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return BEGINNING.sub(r"\1'", words)
+    return BEGINNING.sub(r"\1'", one_line(text))
 
 
 def file_cell(file: str) -> str:
@@ -237,7 +241,7 @@ def read_manual(manual: Path, students: Sequence[Student]) -> dict[tuple[str, st
                 f"({before.points:g}): leave one of the rows"
             )
         else:
-            given[name, task] = Given(points, cell(row["grader"]), cell(row["comment"]))
+            given[name, task] = Given(points, cell(row["grader"]), one_line(row["comment"]))
             places[name, task] = place
     refuse(mistakes)
     return given
@@ -347,7 +351,11 @@ def is_filled(template: Path, manual: Path | None, entries: Sequence[Entry]) -> 
         return False
     if manual and manual.samefile(template):
         return True
-    known = {(e.student.name, task): given for e in entries for task, given in e.given.items()}
+    known = {
+        (entry.student.name, task): (points, grader, cell(comment))
+        for entry in entries
+        for task, (points, grader, comment) in entry.given.items()
+    }
     try:
         rows = [row for _, row in read_table(template, MANUAL, MANUAL)]
     except (OSError, ValueError):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from course.rubric import PROSE, REPORT, ROWS, TASKS
 
+HEADING = re.compile(r" {0,3}(`{3,}|~{3,}|#{1,6}(?=\s|$)|<h[1-6]\b|=+\s*$|-+\s*$)", re.IGNORECASE)
 LABEL = re.compile(r"(?<![\w.])([1-4]) ?([a-f])(?![\w])", re.IGNORECASE)
 HIDDEN = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?|\d{5,}", re.IGNORECASE)
 
@@ -25,18 +26,39 @@ def plain(text: str, width: int = 150) -> str:
     return shorten(HIDDEN.sub("#", visible), width, placeholder=" ...")
 
 
+def headings(text: str) -> Iterator[tuple[int, str]]:
+    """Yield level and text of each heading in Markdown; in fenced code there are none.
+
+    What is underlined has the level 3, since there a rule may be meant.
+    """
+    fence, above = "", ""
+    for line in text.splitlines():
+        found = HEADING.match(line)
+        mark = found[1].strip() if found else ""
+        if fence:
+            if mark.startswith(fence) and line.strip() == mark:
+                fence = ""
+        elif mark.startswith(("`", "~")):
+            fence = mark
+        elif mark.startswith("#"):
+            yield len(mark), line
+        elif mark.startswith("<"):
+            yield int(mark[-1]), line
+        elif mark:
+            yield 3, above
+        above = line
+
+
 def section_tasks(cells: Iterable[dict]) -> list[list[str]]:
     """Return for each cell the tasks that the last heading above it names."""
     found: list[list[str]] = []
     tasks: list[str] = []
     for cell in cells:
-        lines = "".join(cell["source"]).splitlines() if cell["cell_type"] == "markdown" else ()
-        for line in lines:
-            if re.match(r" {0,3}#{1,6} ", line):
-                named = ["".join(label).lower() for label in LABEL.findall(line)]
-                level = len(line.split()[0])
-                if named or level < 3:  # what is below a task's own heading belongs to it
-                    tasks = [task for task in named if task in TASKS]
+        text = "".join(cell["source"]) if cell["cell_type"] == "markdown" else ""
+        for level, heading in headings(text):
+            named = ["".join(label).lower() for label in LABEL.findall(heading)]
+            if named or level < 3:  # what is below a task's own heading belongs to it
+                tasks = [task for task in named if task in TASKS]
         found.append(tasks)
     return found
 

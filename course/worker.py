@@ -126,12 +126,18 @@ def defined_names(text: str) -> list[str]:
     except (SyntaxError, ValueError):
         found = DEFINED.match(text)
         return [found[1] or found[2]] if found else []
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
-    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
+    names, parts = [], [node]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, ast.Import | ast.ImportFrom):
+            names += [alias.asname or alias.name.partition(".")[0] for alias in part.names]
+        elif isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(part.name)
+        elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+            names.append(part.id)
+        else:
+            parts += ast.iter_child_nodes(part)
+    return names
 
 
 class TaskFiles(importlib.abc.MetaPathFinder, importlib.abc.Loader):

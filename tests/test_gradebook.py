@@ -300,7 +300,7 @@ def test_a_filled_template_is_read(zips, tmp_path, table):
     filled = text.replace('"","",""\r\n', '1.5,"kari","=good"\r\n')
     given = read_manual(table(filled), students)
     assert len(given) == len(NAMES) * len(PROSE)
-    assert set(given.values()) == {Given(1.5, "kari", "'=good")}
+    assert set(given.values()) == {Given(1.5, "kari", "=good")}
 
 
 def test_template_has_a_row_for_each_student_and_prose_task(zips, tmp_path):
@@ -319,6 +319,14 @@ def test_a_template_that_was_filled_in_is_left(zips, tmp_path):
     assert is_filled(path, None, found)
     assert not is_filled(path, None, entries(students, tmp_path, {}, read_manual(path, students)))
     assert is_filled(path, path, entries(students, tmp_path, {}, read_manual(path, students)))
+
+
+def test_a_comment_that_looks_as_a_formula_is_no_work_once_it_was_read(zips, tmp_path, table):
+    path, students = tmp_path / "template.csv", without_roster(zips("anna.zip"))
+    given = read_manual(table(*manual("anna,1a,3,kari,- fine")), students)
+    found = entries(students, tmp_path, {}, given)
+    path.write_bytes(template(found))
+    assert not is_filled(path, None, found)
 
 
 @pytest.mark.parametrize("work", ['"","kari",""', '"","","fine"', '"?","",""', '0,"",""'])
@@ -418,6 +426,13 @@ def test_feedback_of_what_could_not_be_graded_says_so(zips, tmp_path):
     paths = zips("anna.zip")
     (entry,) = entries(without_roster(paths), tmp_path, {paths[0]: "is a link"}, {})
     assert "could not be graded" in page(entry)
+
+
+@pytest.mark.parametrize("comment", ["- fine", "= what was asked; -1 for the sign"])
+def test_feedback_has_comments_as_they_were_written(comment, zips, tmp_path, table):
+    path = table(*manual(f'anna,1a,3,kari,"{comment}"'))
+    given = read_manual(path, [ANNA])
+    assert f"1a: {comment}<" in feedback(tmp_path, *zips("anna.zip"), given=given)
 
 
 def test_feedback_has_points_and_comments_of_people(zips, tmp_path):

@@ -443,6 +443,15 @@ def test_doubt_reaches_as_far_as_it_says(middle, distance, doubtful):
     assert is_looked_at(middle + GRID_STEP / 2 + distance * max(1, abs(middle)) * DOUBT) == doubtful
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.int64, np.uint8, bool])
+def test_numbers_of_any_kind_are_rounded_as_doubles(kind):
+    values = np.array([[1, 2.5, 0.4, 3 * GRID_STEP]]).astype(kind)
+    snapped = snap(values)
+    assert snapped.dtype == np.float64
+    np.testing.assert_array_equal(snapped, snap(values.astype(np.float64)))
+    assert (np.abs(snapped - values) <= GRID_STEP / 2).all()
+
+
 def test_doubt_does_not_reach_its_own_end():
     assert not is_looked_at(GRID_STEP / 2 + DOUBT)
 

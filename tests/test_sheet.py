@@ -95,6 +95,30 @@ def test_what_is_below_a_task_belongs_to_it():
     assert section_tasks(cells) == [["2a"], ["2a"], ["2a"], [], ["2b"], [], ["3c"]]
 
 
+@pytest.mark.parametrize(
+    ("source", "task"),
+    [
+        ("Task 2a\n-------", "2a"),
+        ("Task 2a\n===  ", "2a"),
+        ("<h2>Task 2a</h2>", "2a"),
+        ("  <H3 class='x'>Task 2a</H3>", "2a"),
+        ("#### 2a", "2a"),
+        ("## 2a\n- one\n---", "2a"),
+        ("## 2a\n```python\n# now 3b:\n```", "2a"),
+        ("## 2a\n~~~\n# load data\n```\n# 3b\n~~~~\n", "2a"),
+        ("## 2a\n````\n```\n# 3b\n````", "2a"),
+        ("```\n# 3b\n```\n## 2a", "2a"),
+        ("``` \n```python\n# 3b\n```\n## 2a", "2a"),
+        ("of 2a\n\n<header>2a</header>", "1a"),
+        ("#2a", "1a"),
+        ("    ## 2a", "1a"),
+    ],
+)
+def test_what_a_heading_is_in_markdown(source, task):
+    cells = [{"cell_type": "markdown", "source": text} for text in ("## 1a", source)]
+    assert section_tasks(cells) == [["1a"], [task]]
+
+
 def test_code_and_raw_text_are_no_headings():
     sources = [("markdown", "## 2a"), ("code", "## 2b"), ("raw", "## 2c"), ("a", "## 2d")]
     cells = [{"cell_type": kind, "source": source} for kind, source in sources]

@@ -100,6 +100,21 @@ def test_a_name_that_is_missing_costs_itself_only(tmp_path):
     assert found["b"].error == ("quick is missing: task2a.py does not define it (task4.py, line 9)")
 
 
+COMPOUND = [
+    "if 1 / 0:\n    def relu(z):\n        return z\n",
+    "if 1 / 0:\n    pass\nelse:\n    from math import sqrt as relu\n",
+    "try:\n    relu = 1 / 0\nfinally:\n    pass\n",
+    "with 1 / 0 as relu:\n    pass\n",
+    "for relu in 1 / 0:\n    pass\n",
+]
+
+
+@pytest.mark.parametrize("task4", COMPOUND)
+def test_what_a_statement_was_to_define_is_known_wherever_in_it_it_is(tmp_path, task4):
+    error = answers(tmp_path, "relu(1)", task4=task4).error
+    assert "ZeroDivisionError: division by zero (task4.py, line" in error
+
+
 def test_what_a_tried_statement_imports_is_not_tried_itself(tmp_path):
     task3 = "from task2a import SIGMOID, quick\n\n\ndef fan_in_normal(a, b):\n    return 3\n"
     task4 = "try:\n    import task3\nexcept ImportError:\n    task3 = None\n\n\n"
