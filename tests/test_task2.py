@@ -177,6 +177,11 @@ def test_stop_after_three_validations_without_improvement(losses, expected):
     assert should_stop(np.array(losses), 3) == expected
 
 
+def test_without_patience_the_next_validation_is_the_last():
+    assert should_stop([2, 1], 0)
+    assert not should_stop([2, 1], 1)
+
+
 def test_patience_is_50_validations():
     assert not should_stop([1] + [2] * 49)
     assert should_stop([1] + [2] * 50)
@@ -572,6 +577,19 @@ def test_initial_weights_are_drawn_as_the_experiment_says_and_snapped(small_run)
     first, last = small_run.kept_weights[0]
     np.testing.assert_array_equal(first, snap(drawn[:48].reshape(6, 8)))
     np.testing.assert_array_equal(last, snap(drawn[48:].reshape(8, 3)))
+
+
+@pytest.mark.parametrize("seed", [0, 2**32, 2**64 + 1])
+def test_seeds_of_any_size_are_seeds_of_their_own(seed):
+    (w, _), _, order_rng = start(SMALL, 6, seed)
+    weights, order = np.random.default_rng(seed).spawn(2)
+    np.testing.assert_array_equal(w, snap(weights.uniform(-1, 1, (6, 8))))
+    np.testing.assert_array_equal(order_rng.permutation(99), order.permutation(99))
+
+
+def test_negative_seeds_are_refused():
+    with pytest.raises(ValueError, match="non-negative"):
+        start(SMALL, 6, seed=-1)
 
 
 def test_a_start_is_weights_on_the_grid_at_rest_and_a_generator_of_orders():

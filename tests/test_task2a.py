@@ -191,6 +191,14 @@ def test_one_hot_of_labels_that_are_true_or_false():
     assert one_hot_encode(np.array([[True], [False]]), 2).tolist() == [[0, 1], [1, 0]]
 
 
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.int64, np.float32])
+def test_one_hot_has_a_single_one_however_many_classes_there_are(dtype):
+    encoded = one_hot_encode(np.array([[0], [1], [1]]).astype(dtype), 600)
+    assert encoded.shape == (3, 600)
+    assert encoded.argmax(axis=1).tolist() == [0, 1, 1]
+    assert encoded.sum() == 3
+
+
 def test_one_hot_is_of_floats_to_calculate_with():
     assert one_hot_encode(np.array([[2]], np.uint8)).dtype == np.float64
 
@@ -735,6 +743,8 @@ def test_products_are_those_of_the_whole_matrices(rows, inner, columns):
     b = rng.integers(-9, 9, (inner, columns)).astype(float)
     np.testing.assert_array_equal(product(a, b), a @ b)
     np.testing.assert_array_equal(product(np.asfortranarray(a), b.astype(np.float32)), a @ b)
+    thirds = b / 3  # which are other numbers in another precision
+    np.testing.assert_allclose(product(a.astype(np.float32), thirds), a @ thirds, 0, atol=1e-9)
 
 
 @pytest.mark.parametrize(

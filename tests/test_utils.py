@@ -281,6 +281,16 @@ def test_batches_are_in_order_without_a_generator():
     np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), Y)
 
 
+@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)], ids=["in order", "shuffled"])
+def test_changed_batches_leave_the_data_as_they_are(rng):
+    X, Y = numbered(10)
+    for x, y in batch_loader(X, Y, 4, rng):
+        x -= 1
+        y -= 1
+    for array, expected in zip((X, Y), numbered(10), strict=True):
+        np.testing.assert_array_equal(array, expected)
+
+
 def epoch(rng, count=12, size=4):
     return np.concatenate([y.ravel() // 30 for _, y in batch_loader(*numbered(count), size, rng)])
 
