@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +13,7 @@ from IPython.display import Markdown, display
 # a first import may take long to list the fonts, and would say so in an output of the notebook
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 from matplotlib import style  # noqa: E402
+from matplotlib.artist import Artist  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator  # noqa: E402
@@ -66,11 +67,15 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def legend_below(figure: Figure, ax: Axes, columns: int) -> None:
-    """Put the legend of one of the axes below the whole figure, long labels below each other."""
-    handles, texts = ax.get_legend_handles_labels()
-    columns = columns if max(map(len, texts)) < 50 else 1
-    figure.legend(handles, texts, loc="outside lower center", ncols=columns, handlelength=3)
+def legend_below(figure: Figure, axes: Iterable[Axes], columns: int) -> None:
+    """Put the legend of axes below the whole figure, each label once; long ones as a list."""
+    named: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True):
+            named.setdefault(text, handle)
+    columns = columns if max(map(len, named)) < 50 else 1
+    look = {"loc": "outside lower center", "ncols": columns, "handlelength": 3}
+    figure.legend([*named.values()], [*named], **look)
 
 
 def set_plain_log(ax: Axes) -> None:
@@ -160,7 +165,7 @@ def plot_runs(runs: Mapping[str, Sequence[Run]], *names: str) -> Figure:
             set_steps(ax)
         loss.set_ylabel(LOSS)
         error.set_ylabel("error rate")
-        legend_below(figure, loss, 2)
+        legend_below(figure, [loss], 2)
     return figure
 
 
@@ -176,7 +181,7 @@ def plot_activations(activations: Sequence[Activation]) -> Figure:
             right.plot(z, np.round(f.slope(a), 6), c=color, ls=dash)
         left.set(xlabel="weighted sum z", ylabel="activation f(z)")
         right.set(xlabel="weighted sum z", ylabel="slope f'(z)")
-        legend_below(figure, left, len(activations))
+        legend_below(figure, [left], len(activations))
     return figure
 
 
@@ -213,7 +218,7 @@ def plot_layers(rows: Mapping[str, Mapping[str, Mapping[str, Array]]]) -> Figure
         for ax in axes[-1]:
             ax.set_xlabel("layer")
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        legend_below(figure, max(axes[0], key=lambda ax: len(ax.lines)), 4)
+        legend_below(figure, axes.flat, 4)
     return figure
 
 
@@ -227,13 +232,14 @@ def plot_against(
         xlabel: what the number is.
         ylabel: what the values are.
     """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    require_few(names)
+    looks = dict(zip(names, zip(LINES, MARKS, strict=False), strict=False))
     with style.context(STYLE):
         figure, (row,) = new_figure(7, 2.3, columns=len(panels), sharey=True)
         for ax, (title, lines) in zip(row, panels.items(), strict=True):
-            require_few(lines)
-            for (color, dash), mark, (name, points) in zip(
-                LINES, MARKS, lines.items(), strict=False
-            ):
+            for name, points in lines.items():
+                (color, dash), mark = looks[name]
                 look = {"color": color, "linestyle": dash, "marker": mark, "ms": 3.5}
                 low, mean, high = (
                     [round(float(statistic(values)), 6) for values in points.values()]
@@ -250,7 +256,7 @@ def plot_against(
         first, *_ = row
         set_plain_log(first)
         first.set_ylabel(ylabel)
-        legend_below(figure, first, 4)
+        legend_below(figure, row, 4)
     return figure
 
 
@@ -286,7 +292,8 @@ def plot_images(images: npt.NDArray, titles: Sequence[str], columns: int = 8) ->
         figure, axes = new_figure(7, 1.05 * rows, rows, columns)
         for ax in axes.flat:
             ax.set_axis_off()
-        for ax, image, title in zip(axes.flat, images, titles, strict=False):
+        titled = zip(images, titles, strict=True)
+        for ax, (image, title) in zip(axes.flat, titled, strict=False):
             limit = np.abs(image).max()
             lowest = -limit if (image < 0).any() else 0
             ax.imshow(np.round(image, 4).reshape(28, 28), cmap="gray", vmin=lowest, vmax=limit)

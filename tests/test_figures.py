@@ -1,3 +1,4 @@
+import math
 import os
 import re
 import subprocess
@@ -387,17 +388,20 @@ def test_later_moments_are_darker_and_all_are_told_apart_by_their_marks():
     assert len({line.get_marker() for line in ax.lines}) == 4
 
 
+def look_of(line):
+    return line.get_color(), line.get_linestyle(), line.get_marker()
+
+
 def test_a_moment_looks_the_same_in_every_panel_and_is_in_the_legend():
     early = {"0 steps": np.ones(2), "9 steps": np.ones(2)}
-    figure = plot_layers({"gradient": {"short": early, "long": early | {"99 steps": np.ones(2)}}})
+    long, late = early | {"99 steps": np.ones(2)}, {"9 steps": np.ones(2), "999 steps": np.ones(2)}
+    figure = plot_layers({"gradient": {"short": early, "long": long, "late": late}})
     texts, handles = legend_of(figure)
-    assert texts == ["0 steps", "9 steps", "99 steps"]
+    assert texts == ["0 steps", "9 steps", "99 steps", "999 steps"]
+    looks = {text: look_of(handle) for text, handle in zip(texts, handles, strict=True)}
+    assert len(set(looks.values())) == 4
     for ax in figure.axes:
-        for line, handle in zip(ax.lines, handles, strict=False):
-            assert (line.get_color(), line.get_marker()) == (
-                handle.get_color(),
-                handle.get_marker(),
-            )
+        assert all(look_of(line) == looks[line.get_label()] for line in ax.lines)
 
 
 def test_layers_have_whole_numbers():
@@ -465,6 +469,27 @@ def test_lines_against_a_number_are_told_apart_in_the_same_way_in_each_panel():
         assert found == looks
         for line, band in zip(ax.lines, ax.collections, strict=True):
             assert same_color(band.get_facecolor()[0][:3], line.get_color())
+
+
+def test_lines_against_a_number_may_be_missing_in_a_panel():
+    one = {1.0: np.ones(1), 2.0: np.ones(1)}
+    figure = plot_against({"left": {"a": one, "b": one}, "right": {"c": one, "b": one}}, "rate")
+    texts, handles = legend_of(figure)
+    assert texts == ["a", "b", "c"]
+    looks = {text: look_of(handle) for text, handle in zip(texts, handles, strict=True)}
+    assert len(set(looks.values())) == 3
+    for ax in figure.axes:
+        assert all(look_of(line) == looks[line.get_label()] for line in ax.lines)
+
+
+def test_what_some_runs_never_reached_has_no_mean():
+    (ax,) = plot_against({"": {"a": {1: np.array([2, math.inf]), 2: np.array([3, 4])}}}, "").axes
+    assert ax.lines[0].get_ydata().tolist() == [math.inf, 3.5]
+
+
+def test_no_image_goes_without_a_title():
+    with pytest.raises(ValueError, match="shorter"):
+        plot_images(np.zeros((3, 784)), ["a", "b"])
 
 
 def test_a_network_is_drawn_with_sizes_and_symbols_at_their_layers():
@@ -699,7 +724,7 @@ def test_long_labels_stand_below_each_other(letters, columns):
     figure, axes = new_figure(7, 3)
     for label in ("a", "b" * letters, "c"):
         axes[0, 0].plot([1, 2], label=label)
-    legend_below(figure, axes[0, 0], 2)
+    legend_below(figure, axes[0], 2)
     assert figure.legends[0]._ncols == columns
     assert legend_of(figure)[0] == ["a", "b" * letters, "c"]
 

@@ -417,7 +417,8 @@ def test_a_tie_is_decided_as_the_exact_value_lies(kind):
         assert abs(float(Decimal(value) - e)) <= GRID_STEP / 2 + rounding
 
 
-def test_only_rows_in_doubt_are_computed_anew():
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_only_rows_in_doubt_are_computed_anew(order):
     rows = []
 
     def noted(z):
@@ -427,7 +428,7 @@ def test_only_rows_in_doubt_are_computed_anew():
         return sigmoid(z)
 
     near, _ = near_ties(sigmoid, logit, 0.1, 0.9, count=2)
-    z = np.zeros((40, 3))
+    z = np.zeros((40, 3), order=order)
     z[7, 2], z[31, 0] = near[:, 0]
     values, snapped = settled(noted, z)
     assert rows == z[[7, 31]].tolist()

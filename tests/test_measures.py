@@ -50,7 +50,7 @@ OTHER_SETTINGS = {
     "draw": (fan_in_normal, "uniform weights", "fan in normal weights"),
     "activation": (IMPROVED_SIGMOID, "sigmoid", "improved sigmoid"),
     "update": (momentum, "gradient descent", "momentum"),
-    "learning_rate": (0.025, "rate 0.1", "rate 0.025"),
+    "learning_rate": (0.03125, "rate 0.1", "rate 0.03125"),
     "batch_size": (16, "batches of 32", "batches of 16"),
     "epochs": (7, "at most 50 epochs", "at most 7 epochs"),
 }

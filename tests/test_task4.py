@@ -113,7 +113,7 @@ def test_the_largest_width_fills_its_budget_exactly(hidden_layers, bias):
         weights = 785 * width + (hidden_layers - 1) * width**2 + width * 10
         return weights + bias * ((hidden_layers - 1) * width + 10)
 
-    for width in (1, 2, 17, 401):
+    for width in (1, 2, 17, 401, 1_501):
         budget = parameters(width)
         assert largest_width(budget, hidden_layers, bias_in_every_layer=bias) == width
         assert largest_width(budget + 1, hidden_layers, bias_in_every_layer=bias) == width
