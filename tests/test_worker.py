@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from course.asking import Request, ask_all
+from course.asking import Patience, Request, ask_all
 from course.worker import Broken, encode
 from tests.course_files import ROOT, lost, needs_box, unpack
 
@@ -185,3 +185,29 @@ def test_what_may_use_a_function_that_only_ends_the_process_is_not_asked(tmp_pat
     assert found["1"].error.startswith("relu ends or crashes the process")
     for key in ("3", "other"):
         assert found[key].error.startswith("not asked, since it may use relu, which ends or")
+
+
+def test_a_row_that_writes_lines_of_its_own_has_no_more_time_than_others(tmp_path):
+    task4 = """
+import os
+import time
+
+
+def relu(z):
+    while True:
+        for stream in range(3, 12):
+            try:
+                os.write(stream, b"{}\\n")
+            except OSError:
+                pass
+        time.sleep(0.2)
+
+
+def relu_slope(a):
+    return 10 * a
+"""
+    folder = unpack(tmp_path, {"task4.py": task4})
+    asked = [Request("a", "relu(1)", {}, "relu"), Request("b", "relu_slope(2)", {}, "relu_slope")]
+    found = ask_all(folder, asked, boxed=False, patience=Patience(row=1, total=20))
+    assert found["a"].error == "relu takes too long"
+    assert found["b"].value == 20
