@@ -135,6 +135,16 @@ MISTAKES = {
         "task2", "batch_loader(self.X_train,", "batch_loader(self.rng.permutation(self.X_train),",
         "an epoch uses every example once",
     ),
+    "one example twice and another never": (
+        "task2", "self.X_val, self.Y_val = data\n",
+        "self.X_val, self.Y_val = data\n        k = np.r_[1, 1:len(self.X_train)]\n"
+        "        self.X_train, self.Y_train = self.X_train[k], self.Y_train[k]\n",
+        "an epoch uses every example once",
+    ),
+    "last batch left out": (
+        "task2", "parts = max(", "batches = batches[:-1]\n            parts = max(",
+        "an epoch uses every example once",
+    ),
     "first fifth only": (
         "task2", "range(0, len(batches), parts)", "range(0, parts, parts)",
         "an epoch uses every example once",
