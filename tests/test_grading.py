@@ -251,6 +251,12 @@ def test_students_seed_is_refused(good_zip):
     assert "which students have: take another one" in done.stderr
 
 
+@needs_box
+def test_zero_is_a_seed(good_zip, tmp_path):
+    run(f"--hand-in={good_zip}", "--seed=0", f"--grades={tmp_path / 'sheet.json'}")
+    assert json.loads((tmp_path / "sheet.json").read_text())["seed"] == 0
+
+
 def test_several_processes_are_refused(good_zip):
     done = run(f"--hand-in={good_zip}", "-n", "2")
     assert done.returncode == 4
