@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from course.rubric import PROSE, REPORT, ROWS, TASKS
 
-HEADING = re.compile(r" {0,3}(`{3,}|~{3,}|#{1,6}(?=\s|$)|<h[1-6]\b|=+\s*$|-+\s*$)", re.IGNORECASE)
+# or what fences code
+HEADING = re.compile(r" {0,3}(?:`{3,}|~{3,}|#{1,6}(?=\s|$)|<h[1-6]\b|=+\s*$|-+\s*$)", re.IGNORECASE)
 LABEL = re.compile(r"(?<![\w.])([1-4]) ?([a-f])(?![\w])", re.IGNORECASE)
 HIDDEN = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?|\d{5,}", re.IGNORECASE)
 
@@ -34,9 +35,9 @@ def headings(text: str) -> Iterator[tuple[int, str]]:
     fence, above = "", ""
     for line in text.splitlines():
         found = HEADING.match(line)
-        mark = found[1].strip() if found else ""
+        mark = found[0].strip() if found else ""
         if fence:
-            if mark.startswith(fence) and line.strip() == mark:
+            if mark.startswith(fence) and not line.strip(" \t`~"):
                 fence = ""
         elif mark.startswith(("`", "~")):
             fence = mark

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from course.rubric import PROSE, REPORT, ROWS, TASKS
-from course.sheet import Cell, plain, section_tasks, sheet, sheet_lines
+from course.sheet import Cell, headings, plain, section_tasks, sheet, sheet_lines
 
 FULL = sum(row.points for row in ROWS)
 CODED = [task for task in TASKS if any(row.task == task for row in ROWS)]
@@ -108,7 +108,7 @@ def test_what_is_below_a_task_belongs_to_it():
         ("## 2a\n~~~\n# load data\n```\n# 3b\n~~~~\n", "2a"),
         ("## 2a\n````\n```\n# 3b\n````", "2a"),
         ("```\n# 3b\n```\n## 2a", "2a"),
-        ("``` \n```python\n# 3b\n```\n## 2a", "2a"),
+        ("## 2a\n``` \n```python\n# 3b\n```", "2a"),
         ("of 2a\n\n<header>2a</header>", "1a"),
         ("#2a", "1a"),
         ("    ## 2a", "1a"),
@@ -117,6 +117,14 @@ def test_what_is_below_a_task_belongs_to_it():
 def test_what_a_heading_is_in_markdown(source, task):
     cells = [{"cell_type": "markdown", "source": text} for text in ("## 1a", source)]
     assert section_tasks(cells) == [["1a"], [task]]
+
+
+def test_headings_have_levels():
+    text = "# a\n### b ###\n<h2>c</h2>\nd\n===\ne\n---\n###### f\n#"
+    assert [*headings(text)] == [
+        *((1, "# a"), (3, "### b ###"), (2, "<h2>c</h2>"), (3, "d"), (3, "e"), (6, "###### f")),
+        (1, "#"),
+    ]
 
 
 def test_code_and_raw_text_are_no_headings():
