@@ -234,7 +234,7 @@ def plot_against(
     """
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     require_few(names)
-    looks = dict(zip(names, zip(LINES, MARKS, strict=False), strict=False))
+    looks = dict(zip(names, zip(LINES, MARKS, strict=True), strict=False))
     with style.context(STYLE):
         figure, (row,) = new_figure(7, 2.3, columns=len(panels), sharey=True)
         for ax, (title, lines) in zip(row, panels.items(), strict=True):

@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import os
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -239,6 +240,19 @@ def test_hours_late_are_after_the_own_deadline(after, extension, late, zips):
     seconds = (deadline + timedelta(hours=after)).timestamp()
     os.utime(path, (seconds, seconds))
     assert hours_late(Student("anna", path, extension=extension), deadline) == late
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone cannot be chosen")
+def test_times_are_of_the_zone_as_it_is_then(monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        assert moment("2026-03-06T23:59") == datetime.fromisoformat("2026-03-06T23:59+01:00")
+        assert moment("2026-07-06T23:59") == datetime.fromisoformat("2026-07-06T23:59+02:00")
+        assert moment("2026-07-06T23:59+05:00").timestamp() == 1783364340
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_a_roster_may_know_better_when(zips, table):
