@@ -1,6 +1,7 @@
 """A folder of zips is graded side by side, whatever is in it, and goes on where it stopped."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -311,6 +312,13 @@ def test_a_pdf_of_before_goes_with_its_report(empty, said):
     old.write_bytes(b"%PDF- of an earlier zip")
     grade_one(*empty, NONE)
     assert not old.exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, folder.box.MB, 3 * folder.box.MB + 7])
+def test_a_digest_is_of_all_of_a_zip(size, tmp_path):
+    path, content = tmp_path / "a.zip", bytes(size)
+    path.write_bytes(content)
+    assert folder.zip_digest(path) == hashlib.sha256(content).hexdigest()
 
 
 def test_a_large_file_is_not_read_to_its_end(tmp_path):

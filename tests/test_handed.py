@@ -66,6 +66,15 @@ def test_what_computers_add_is_no_file_of_ours(read, extra):
     assert handed.notebook
 
 
+@pytest.mark.parametrize("folder", [".ipynb_checkpoints", ".git/x", "__MACOSX/y"])
+@pytest.mark.parametrize("around", ["", "report/"])
+def test_a_report_elsewhere_counts_whatever_is_hidden(read, folder, around):
+    extra = dict.fromkeys([f"{around}{folder}/a.ipynb", f"{around}{folder}/task2.py"], NOTEBOOK)
+    handed = read(in_folder("code/", CODE) | {"report/a.ipynb": NOTEBOOK} | extra)
+    assert handed.code["task2.py"].decode() == CODE["task2.py"]
+    assert handed.notebook
+
+
 def test_a_folder_of_old_files_below_is_left_out(read):
     handed = read(CODE | {"a.ipynb": NOTEBOOK, "old/task2a.py": "raise", "old/b.ipynb": "x"})
     assert handed.code["task2a.py"] == b"# task2a\n"
