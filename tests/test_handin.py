@@ -226,16 +226,14 @@ def test_output_names_a_directory_or_a_file(output, tmp_path):
     assert content(tmp_path / "out").keys() == {"report.pdf", "report.zip"}
 
 
-def test_id_and_date_stand_in_the_names_and_in_the_pdf(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["group-7", "group.1", "7.zip"])
+def test_id_and_date_stand_in_the_names_and_in_the_pdf(name, tmp_path, capsys):
     nbformat.write(notebook("# Title"), tmp_path / "report.ipynb")
-    assert run(tmp_path, "--id=group-7", "--date=2026-11-26") == 0
-    assert content(tmp_path).keys() == {
-        "report.ipynb",
-        "report_group-7.pdf",
-        "report_group-7.zip",
-    }
-    pdf = content(tmp_path)["report_group-7.pdf"]
-    assert b"/Author (group-7)" in pdf
+    assert run(tmp_path, f"--id={name}", "--date=2026-11-26") == 0
+    files = {"report.ipynb", f"report_{name}.pdf", f"report_{name}.zip"}
+    assert content(tmp_path).keys() == files
+    pdf = content(tmp_path)[f"report_{name}.pdf"]
+    assert f"/Author ({name})".encode() in pdf
     assert b"/CreationDate (D:20261126" in pdf
 
 
@@ -475,11 +473,17 @@ def test_notebook_never_executed_is_not_exported(place, tmp_path, capsys):
     assert content(tmp_path) == before
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\xff", '{"ø": 1}'.encode("latin-1")])
-def test_file_that_is_no_notebook_is_named_whatever_it_holds(content, tmp_path, capsys):
-    (tmp_path / "report.ipynb").write_bytes(content)
+LATIN_1 = nbformat.writes(notebook("# Øving")).encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "held", [b"{", b"\xff\xfe\xff", '{"ø": 1}'.encode("latin-1"), LATIN_1], ids=range(4)
+)
+def test_file_that_is_no_notebook_is_named_whatever_it_holds(held, tmp_path, capsys):
+    (tmp_path / "report.ipynb").write_bytes(held)
     assert run(tmp_path) == 1
     assert "report.ipynb is no notebook" in capsys.readouterr().err
+    assert content(tmp_path) == {"report.ipynb": held}
 
 
 @pytest.mark.parametrize(
