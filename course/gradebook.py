@@ -27,7 +27,7 @@ FORMULA = "[=+@＝＋－＠-]"  # noqa: RUF001, some spreadsheets take these wid
 BEGINNING = re.compile(rf'(^|;["\s]*)(?={FORMULA})')
 NUMBER = re.compile(r"[0-9]+([.,][0-9]*)?")
 CODE_TASKS = sorted({row.task for row in ROWS})
-HUNDREDTH = timedelta(hours=0.01)
+HUNDREDTH = timedelta(hours=0.01)  # in which lateness is counted
 MAX_MISTAKES = 20  # that are named
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from course.rubric import PROSE, REPORT, ROWS, TASKS
 
-# or what fences code
+# where a line of Markdown is a heading, underlines one or begins or ends code
 HEADING = re.compile(r" {0,3}(?:`{3,}|~{3,}|#{1,6}(?=\s|$)|<h[1-6]\b|=+\s*$|-+\s*$)", re.IGNORECASE)
 LABEL = re.compile(r"(?<![\w.])([1-4]) ?([a-f])(?![\w])", re.IGNORECASE)
 HIDDEN = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?|\d{5,}", re.IGNORECASE)
