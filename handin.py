@@ -102,19 +102,20 @@ def typeset(lines: list[str], **options: object) -> bytes:
         try:
             return typst.compile("\n".join(lines).encode(), **options)
         except typst.TypstError as error:
-            why, then, named = error.diagnostic, "", {}
+            why, then, named = error.diagnostic, "", {}  # each once
             forbidden = "PDF/UA-1 error" in why
             if forbidden and options["ignore_system_fonts"] and "not be displayed" in why:
                 options["ignore_system_fonts"], then = False, ", this system's fonts are tried"
             elif forbidden:
                 options["pdf_standards"], then = [], ", so the PDF is not PDF/UA-1"
             for reason in re.split(r"(?m)^error: (?:PDF/UA-1 error: )?", why)[1:]:
-                number = int((re.findall(r"<bytes>:(\d+):", reason) or [0])[0])
+                place = re.search(r"<bytes>:(\d+):", reason)
+                number = int(place[1]) if place else 0
                 if then:
-                    named[f"cell {cells[number]}: {reason.splitlines()[0]}{then}"] = True
+                    named[f"cell {cells[number]}: {reason.splitlines()[0]}{then}"] = None
                 elif number in attempts:
                     lines[number - 1] = attempts[number]["instead"]
-                    named[f"cell {cells[number]}: {attempts.pop(number)['what']}"] = True
+                    named[f"cell {cells[number]}: {attempts.pop(number)['what']}"] = None
             if not named:
                 raise
         for what in named:
@@ -136,7 +137,7 @@ def read(path: Path) -> tuple[NotebookNode, bytes]:
         raise ValueError(f"{found}, expected .ipynb in UTF-8") from error
 
 
-def execute(nb: NotebookNode, directory: Path, *, fresh: bool = False) -> None:
+def execute(nb: NotebookNode, directory: Path, *, fresh: bool) -> None:
     """Run all cells in a fresh kernel of this Python, in place, with a bar in a terminal.
 
     Args:

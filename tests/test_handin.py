@@ -140,6 +140,19 @@ def run(directory, *options):
 # ---- handing in
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_counts_cells_in_a_terminal_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    handin.execute(notebook("# A", code("1")), tmp_path, fresh=False)
+    *_, last, rest = sys.stderr.getvalue().split("\r")
+    assert "1/2" in sys.stderr.getvalue()
+    assert (last.strip(), rest) == ("", "")
+
+
 def test_hand_in_writes_pdf_zip_and_executed_notebook(handed_in):
     made = {"report.ipynb", "report.pdf", "report.zip"}
     assert made <= content(handed_in).keys()

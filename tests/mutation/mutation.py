@@ -139,11 +139,13 @@ def cpu_limit(pristine: Path, tests: list[str]) -> int:
 
 
 def only_checks_less(mutant: Mutant) -> bool:
-    """Tell whether a mutant only goes without a check of lengths, which Ruff demands of every zip.
+    """Tell whether a mutant only goes without a check that depends on how the code is written.
 
-    Where it can fail, a test has the very error that it raises.
+    That is the check of lengths, which Ruff demands of every zip (where it can fail, a test has the
+    very error that it raises), or that an argument is given by its name.
     """
-    return mutant.now == mutant.was.replace("strict=True", "strict=False") != mutant.was
+    less = {"strict=True": "strict=False", " *, ": " /, "}
+    return any(mutant.now == mutant.was.replace(*two) != mutant.was for two in less.items())
 
 
 def read_equivalents(files: list[str]) -> set[Mutant]:
