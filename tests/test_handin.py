@@ -486,6 +486,24 @@ def test_notebook_never_executed_is_not_exported(place, tmp_path, capsys):
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [[code("x = 1")], [code("1", new_output("stream", text="1\n"), count=None)], []],
+    ids=["without outputs", "without counts", "without code"],
+)
+def test_notebook_executed_in_any_way_is_exported(cells, tmp_path):
+    nbformat.write(notebook("# Title", *cells), tmp_path / "report.ipynb")
+    assert run(tmp_path) == 0
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out.PDF", "out", "no/out.pdf"])
+def test_output_that_is_no_pdf_in_a_directory_is_refused(name, place, tmp_path, capsys):
+    before = place("# Title")
+    assert run(tmp_path, f"--output={tmp_path / name}") == 1
+    assert "expected a directory that exists, or *.pdf in one" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
 LATIN_1 = nbformat.writes(notebook("# Øving")).encode("latin-1")
 
 
