@@ -200,7 +200,7 @@ def test_modules_beside_the_notebook_win(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said", "variable"), [([], "1 of 2", None), (["--fresh"], "0 of 2", "renew")]
+    ("options", "said", "variable"), [([], "1 of 3", None), (["--fresh"], "0 of 3", "renew")]
 )
 def test_trainings_that_were_remembered_are_counted(
     options, said, variable, tmp_path, monkeypatch, capsys
@@ -213,12 +213,16 @@ def test_trainings_that_were_remembered_are_counted(
     monkeypatch.setattr(handin, "trainings_folder", lambda: folder)
     monkeypatch.delenv("REMEMBERED_TRAININGS")
     source = f"""import os, pathlib
-    for name in ("used.npz", "new.npz"):
+    for name in ("used.npz", "new.npz", "newer.npz"):
         (pathlib.Path({str(folder)!r}) / name).touch()
     print(os.environ.get("REMEMBERED_TRAININGS"))"""
     nbformat.write(notebook(code(source.replace("\n    ", "\n"))), tmp_path / "report.ipynb")
     assert handin.main([str(tmp_path / "report.ipynb"), *options]) == 0
-    assert f"{said} trainings were remembered, in {folder}\n" in capsys.readouterr().out
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"{said} trainings were remembered, in {folder}"
+    sizes = {name: len(held) for name, held in sorted(content(tmp_path).items())}
+    del sizes["report.ipynb"]
+    assert lines == [f"{tmp_path / name}: {size:,} bytes" for name, size in sizes.items()]
     (cell,) = nbformat.read(tmp_path / "report.ipynb", 4).cells
     assert cell.outputs[0].text == f"{variable}\n"
 
