@@ -199,6 +199,15 @@ def test_modules_beside_the_notebook_win(tmp_path, monkeypatch):
     assert cell.outputs[0].data["text/plain"] == "('mine', 'more')"
 
 
+def test_files_in_the_zip_are_for_all_to_read_whatever_system_made_it():
+    content = handin.archive(handin.NOTEBOOK, b"{}")
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        entries = file.infolist()
+    assert len(entries) == 5
+    unix = 3
+    assert {(e.create_system, e.external_attr) for e in entries} == {(unix, 0o644 << 16)}
+
+
 @pytest.mark.parametrize(
     ("options", "said", "variable"), [([], "1 of 3", None), (["--fresh"], "0 of 3", "renew")]
 )
