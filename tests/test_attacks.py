@@ -343,7 +343,8 @@ def written(outside):
 def check_harmless(folder, outside):
     before, start = running(), time.monotonic()
     assert points(folder) == 0
-    assert time.monotonic() - start < SHORT.total + 10
+    assert time.monotonic() - start < 10 * SHORT.total  # it ends, however busy the machine is
+    psutil.wait_procs(running() - before, timeout=60)  # what is killed takes a moment to be gone
     assert running() <= before
     assert written(outside) == []
     assert [path.name for path in outside.iterdir()] == ["neighbour.zip"]
