@@ -19,6 +19,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from nbclient import NotebookClient
 from threadpoolctl import threadpool_limits
 
+import task2a
 import utils
 from utils import (
     DATA,
@@ -522,3 +523,15 @@ def test_the_files_beside_come_before_those_of_whoever_was_first(monkeypatch, tm
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     runpy.run_path(str(ROOT / "utils.py"))
     assert sys.path[0] == str(ROOT)
+
+
+def test_the_notebook_normalises_all_images_by_the_training_images(mnist):
+    cells = nbformat.read(ROOT / "assignment2.ipynb", 4).cells
+    source = next(cell.source for cell in cells if "pre_process_images(val" in cell.source)
+    names = vars(task2a) | vars(utils)
+    exec(source, names)
+    mean, std = task2a.mean_X(mnist[0]), task2a.std_X(mnist[0])
+    for name, images in (("X_train", mnist[0]), ("X_val", mnist[2])):
+        expected = task2a.pre_process_images(images, mean, std)
+        np.testing.assert_array_equal(names[name], expected)
+    np.testing.assert_array_equal(names["Y_val"], task2a.one_hot_encode(mnist[3]))
