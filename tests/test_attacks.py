@@ -1,6 +1,7 @@
 """What hostile task files try: no points unearned, no process, no file, no endless wait."""
 
 import ctypes
+import os
 import socket
 import sys
 import threading
@@ -343,7 +344,7 @@ def written(outside):
 def check_harmless(folder, outside):
     before, start = running(), time.monotonic()
     assert points(folder) == 0
-    assert time.monotonic() - start < 10 * SHORT.total  # it ends, however busy the machine is
+    assert time.monotonic() - start < SHORT.total + 10
     psutil.wait_procs(running() - before, timeout=60)  # what is killed takes a moment to be gone
     assert running() <= before
     assert written(outside) == []
@@ -543,7 +544,7 @@ def test_what_is_done_beside_the_functions_costs_nothing(tmp_path):
     assert lost(unpack(tmp_path, files), boxed=True, patience=SHORT._replace(total=99)) == {}
 
 
-def test_hand_in_takes_little_memory(tmp_path):
+def test_hand_in_takes_little(tmp_path):
     files = dict.fromkeys(["task2a.py", "task2.py", "task3.py", "task4.py"])
     folder, peak, over = unpack(tmp_path, files), [0], threading.Event()
 
@@ -553,7 +554,10 @@ def test_hand_in_takes_little_memory(tmp_path):
 
     watch = threading.Thread(target=look)
     watch.start()
+    before = os.times()
     assert lost(folder, boxed=True) == {}
+    after = os.times()
     over.set()
     watch.join()
+    assert sum(after[:4]) - sum(before[:4]) < 5
     assert max(peak) < 300 * box.MB

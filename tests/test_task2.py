@@ -336,11 +336,11 @@ def numbered(count):
 
 @pytest.mark.parametrize("count", [20_000, 70_016])  # as here, and more than MNIST has
 def test_every_example_is_trained_on_in_the_order_of_the_seed(count, rows_seen):
-    experiment = Experiment("many", neurons_per_layer=(2,), epochs=2)
+    experiment = Experiment("many", neurons_per_layer=(2,), epochs=3)
     train(experiment, *numbered(count), *numbered(7), seed=11)
     visited = np.concatenate([rows for rows in rows_seen if len(rows) == 32])
     order = np.random.default_rng(11).spawn(2)[1]
-    expected = np.concatenate([order.permutation(count) for _ in range(2)])
+    expected = np.concatenate([order.permutation(count) for _ in range(3)])
     np.testing.assert_array_equal(visited, expected)
 
 
